@@ -1,0 +1,38 @@
+"""The errors hotbunk raises on purpose; each message says what was wrong, with what value, and what to do."""
+
+
+class HotbunkError(Exception):
+    """Anything hotbunk refuses or cannot do, said in one sentence fit for the user."""
+
+
+class ConfigError(HotbunkError):
+    """The command line or the configuration file asks for something impossible."""
+
+
+class UnknownModel(HotbunkError):
+    """A request names a model that is not served here."""
+
+
+class UnusableModel(HotbunkError):
+    """The model is known but cannot be served: a corrupt file, or more bytes than the budget holds."""
+
+
+class BadRequest(HotbunkError):
+    """The request cannot be met as it is; ``param`` names the field at fault."""
+
+    def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
+class Overloaded(HotbunkError):
+    """No further request can be admitted within the bound on waiting; come back after ``retry_after`` seconds."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class EngineError(HotbunkError):
+    """libllama refused or failed an operation."""

@@ -1,0 +1,33 @@
+"""Placement: how much of a model is where. The one value that worker, scheduler and runtime all speak of."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Bytes that a loaded model takes on one side (device or host), by purpose."""
+
+    weights: int = 0
+    kv: int = 0
+    compute: int = 0
+
+    @property
+    def total(self) -> int:
+        """All bytes together."""
+        return self.weights + self.kv + self.compute
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A residency (``layers`` of all layers on the device), a context for each of ``slots``, and their price in bytes.
+
+    ``layers`` counts the transformer blocks plus one for the output head, as libllama's ``n_gpu_layers`` does; blocks
+    are taken from the last to the first, the head before them. ``context`` is in tokens for each slot. ``host`` counts
+    what lies in host memory besides the host store itself (KV cache and compute buffers of layers left there).
+    """
+
+    layers: int
+    context: int
+    slots: int
+    device: Footprint = Footprint()
+    host: Footprint = Footprint()

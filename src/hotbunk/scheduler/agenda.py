@@ -1,0 +1,105 @@
+"""Who waits, in which order they are owed a turn, and the last moment at which everyone can still be served in time.
+
+Symbols (seconds): ``W`` the bound on waiting, ``l`` a model's ``load``, ``h`` its least turn, ``x`` its ``leave``.
+A model with ``q`` unstarted sequences and ``s`` slots is owed ``ceil(q / s)`` turns; the k-th is headed by the one at
+place ``k s`` of its queue, costs ``c = l + h + x`` and has the deadline ``D = since(head) + W``.
+
+With all turns in order of their deadlines, the last moment to begin with the first is
+
+    due = min over i of (D_i - sum of c_j for j <= i)
+
+(the demand bound of earliest-deadline-first scheduling: a set of jobs is feasible if and only if, for every deadline,
+the work due by then fits before it). The device is free for a new turn at
+
+    horizon = max(now, over of every resident) + sum of x over the residents
+
+Admitting a request only if ``due >= horizon`` still holds with it, serving the first turn once ``due`` has come, and
+taking a turn out of order only if ``due >= horizon + c``, keeps ``due >= horizon`` for ever, whatever arrives: nobody
+admitted starts later than ``W`` after arriving. Turns of models that share the device overlap, which the sum ignores:
+the bound holds all the more.
+
+Sequences that were preempted are promised nothing by this, and enter after newcomers. They do not starve either: for
+admission they count as if they had arrived when they were preempted, so whoever has waited for ``W`` to go on stops
+the admission of newcomers until it does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+
+from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The promise: every admitted sequence starts within ``wait`` seconds, of at most ``queue`` waiting ones."""
+
+    wait: float = 120.0
+    queue: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A stay on the device that is owed to the waiting sequences of one model."""
+
+    model: str
+    deadline: float
+    cost: float
+
+
+def cost(model: Model, least: float) -> float:
+    """Seconds that one turn takes at the least: coming, staying, leaving."""
+    return model.load + least_turn(model, least) + model.leave
+
+
+def least_turn(model: Model, least: float) -> float:
+    """The shortest stay worth its moves: as long as they take, but no longer than ``least`` seconds."""
+    return min(least, model.load + model.leave)
+
+
+@dataclass(frozen=True, slots=True)
+class Agenda:
+    """The turns owed, earliest deadline first, with their ``due`` and the device's ``horizon``."""
+
+    turns: tuple[Turn, ...]
+    due: float
+    horizon: float
+    leaving: float
+
+    @property
+    def forced(self) -> float:
+        """When residents must begin to leave for the first turn, so that everyone is in time."""
+        return self.due - self.leaving
+
+    @property
+    def feasible(self) -> bool:
+        """Whether everyone who waits can be started in time."""
+        return self.due >= self.horizon
+
+    def spare(self, seconds: float) -> bool:
+        """Whether a turn of this cost may be taken out of order and everyone still be in time."""
+        return self.due >= self.horizon + seconds
+
+
+def agenda(snapshot: Snapshot, bound: Bound, least: float, everyone: bool = False) -> Agenda:
+    """What is promised to the unstarted, or (``everyone``) owed to the preempted too.
+
+    ``least``: the longest that a least turn may be, in seconds.
+    """
+    turns = [t for m in snapshot.models.values() for t in _owed(m, bound, least, everyone)]
+    turns.sort(key=lambda t: t.deadline)
+    work = accumulate(t.cost for t in turns)
+    due = min((t.deadline - w for t, w in zip(turns, work, strict=True)), default=float("inf"))
+    residents = snapshot.residents()
+    leaving = sum(m.leave for m in residents)
+    return Agenda(tuple(turns), due, max([snapshot.now, *(m.over for m in residents)]) + leaving, leaving)
+
+
+def _owed(model: Model, bound: Bound, least: float, everyone: bool) -> list[Turn]:
+    waiting = [s.since for s in model.queue if everyone or not s.started]
+    heads = waiting[:: model.slots]
+    if model.phase is Phase.LOADING:
+        heads = heads[1:]  # its first turn has begun and is part of the horizon
+    price = cost(model, least)
+    return [Turn(model.id, since + bound.wait, price) for since in heads]

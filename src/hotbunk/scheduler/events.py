@@ -1,0 +1,118 @@
+"""What may happen. Every event carries the time at which it happened, in seconds of the driver's clock."""
+
+from dataclasses import dataclass
+
+from hotbunk.placement import Footprint, Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events; by itself: time has passed."""
+
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tick(Event):
+    """The moment asked for by ``Wake`` has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Added(Event):
+    """A model can be served, in any of ``placements`` (best first). A known model gets these facts anew."""
+
+    model: str
+    placements: tuple[Placement, ...]
+    load: float = 1.0
+    leave: float = 0.5
+    priority: int = 0
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Removed(Event):
+    """A model cannot be served any more; its sequences are the driver's to end."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Learned(Event):
+    """Bounds on the seconds that bringing a model in and taking it out may take, from measurement."""
+
+    model: str
+    load: float
+    leave: float
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted(Event):
+    """A request arrived. Answered by ``Refuse``, or sooner or later by ``Start``."""
+
+    model: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(Event):
+    """A sequence is over, for whatever reason: its slot, its place in the queue or its held state is free."""
+
+    model: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended(Event):
+    """A sequence's state lies in host memory and its slot is free."""
+
+    model: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Event):
+    """A load or a resize is complete; ``device`` is what it really takes."""
+
+    model: str
+    placement: Placement
+    device: Footprint
+
+
+@dataclass(frozen=True, slots=True)
+class Unloaded(Event):
+    """A model has left the device."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Event):
+    """A load or a resize failed and left nothing on the device; it is not tried again before ``retry``."""
+
+    model: str
+    retry: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lost(Event):
+    """The worker died: nothing is resident, no state is held, whoever ran or was suspended waits again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored(Event):
+    """A new worker is ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted(Event):
+    """An administrator wants the model loaded, or at another placement if it is loaded."""
+
+    model: str
+    placement: Placement | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dismissed(Event):
+    """An administrator wants the model off the device; its running sequences are preempted and wait again."""
+
+    model: str

@@ -1,0 +1,137 @@
+"""How the snapshot changes: one pure function for events, one for actions. Illegal actions are refused here.
+
+Whatever a policy does, the ledger keeps the budget: a load or a resize that does not fit in the free bytes raises.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from hotbunk.scheduler import actions, events
+from hotbunk.scheduler.snapshot import Model, Phase, Sequence, Snapshot
+
+
+class IllegalAction(Exception):
+    """A policy asked for what cannot be; a bug in the policy."""
+
+
+def observe(snapshot: Snapshot, event: events.Event) -> Snapshot:
+    """The snapshot after ``event``. Events on what is not known (any more) change nothing but the time."""
+    snapshot = replace(snapshot, now=max(event.now, snapshot.now))
+    match event:
+        case events.Lost():
+            models = {m.id: _lost(m, snapshot.now) for m in snapshot.models.values()}
+            return replace(snapshot, up=False, models=models)
+        case events.Restored():
+            return replace(snapshot, up=True)
+        case events.Added():
+            return _added(snapshot, event)
+        case events.Removed():
+            return replace(snapshot, models={k: m for k, m in snapshot.models.items() if k != event.model})
+    model = snapshot.models.get(getattr(event, "model", ""))
+    return snapshot.put(_changed(model, event, snapshot.now)) if model else snapshot
+
+
+def _added(snapshot: Snapshot, event: events.Added) -> Snapshot:
+    known = snapshot.models.get(event.model, Model(event.model, event.placements))
+    facts = {"placements": event.placements, "load": event.load, "leave": event.leave}
+    return snapshot.put(replace(known, **facts, priority=event.priority, keep=event.keep))
+
+
+def _changed(model: Model, event: events.Event, now: float) -> Model:
+    match event:
+        case events.Learned():
+            return replace(model, load=event.load, leave=event.leave)
+        case events.Submitted():
+            return replace(model, queue=(*model.queue, Sequence(event.sequence, now, now)))
+        case events.Finished():
+            return _without(model, event.sequence, now)
+        case events.Suspended():
+            return _suspended(model, event.sequence, now)
+        case events.Loaded():
+            placed = replace(event.placement, device=event.device)
+            return replace(model, phase=Phase.READY, placement=placed, since=now, used=now, retry=0.0, wanted=None)
+        case events.Unloaded():
+            return _gone(model, now)
+        case events.Failed():
+            return replace(_gone(model, now), retry=event.retry, wanted=None)
+        case events.Wanted() if not model.resident:
+            placements = (event.placement, *model.placements) if event.placement else model.placements
+            return replace(model, placements=tuple(dict.fromkeys(placements)), wanted=now)
+        case _:
+            return model
+
+
+def _gone(model: Model, now: float) -> Model:
+    """Off the device; a sequence whose suspension was never reported keeps its place as suspended."""
+    back = [replace(s, since=now, held=True) for s in (*model.running, *model.suspending)]
+    return replace(
+        model, phase=Phase.ABSENT, placement=None, since=now, over=0.0, queue=(*model.queue, *back), running=(), suspending=()
+    )
+
+
+def _lost(model: Model, now: float) -> Model:
+    """Nothing is left of it in the worker. Those who ran go first again: they have waited since they arrived."""
+    queue = [replace(s, held=False, since=min(s.since, s.arrived) if s.started else s.since) for s in model.sequences()]
+    back = tuple(sorted(queue, key=lambda s: s.since))
+    gone = replace(model, phase=Phase.ABSENT, placement=None, since=now, over=0.0, retry=0.0)
+    return replace(gone, queue=back, running=(), suspending=())
+
+
+def _drop(sequences: Iterable[Sequence], number: int) -> tuple[Sequence, ...]:
+    return tuple(s for s in sequences if s.id != number)
+
+
+def _without(model: Model, number: int, now: float) -> Model:
+    rest = {"queue": model.queue, "running": model.running, "suspending": model.suspending}
+    return replace(model, used=now, **{name: _drop(sequences, number) for name, sequences in rest.items()})
+
+
+def _suspended(model: Model, number: int, now: float) -> Model:
+    """Also one that the worker suspended on its own account (a resize to fewer slots)."""
+    out = [s for s in (*model.suspending, *model.running) if s.id == number]
+    back = tuple(replace(s, since=now, held=True) for s in out)
+    return replace(
+        model, queue=(*model.queue, *back), suspending=_drop(model.suspending, number), running=_drop(model.running, number)
+    )
+
+
+def carry_out(snapshot: Snapshot, action: actions.Decision, over: float) -> Snapshot:
+    """The snapshot once ``action`` has been handed to the driver; ``over`` is when a turn it begins may end.
+
+    Raises:
+        IllegalAction: the device's budget, the model's phase or its slots do not allow it.
+    """
+    model = snapshot.models[action.model]
+    match action:
+        case actions.Load():
+            _demand(model.phase is Phase.ABSENT, action)
+            _demand(action.placement.device.total <= snapshot.free, action)
+            model = replace(model, phase=Phase.LOADING, placement=action.placement, since=snapshot.now, over=over)
+        case actions.Resize():
+            _demand(model.phase is Phase.READY, action)
+            _demand(action.placement.device.total <= snapshot.free + model.bytes, action)
+            larger = max(action.placement, model.placement or action.placement, key=lambda p: p.device.total)
+            model = replace(model, phase=Phase.RESIZING, placement=larger)
+        case actions.Unload():
+            _demand(model.phase is Phase.READY and not model.running, action)
+            model = replace(model, phase=Phase.LEAVING, since=snapshot.now, over=snapshot.now)
+        case actions.Start() | actions.Resume():
+            _demand(model.free_slots > 0, action)
+            held = isinstance(action, actions.Resume)
+            found = [s for s in model.queue if s.id == action.sequence and s.held == held]
+            _demand(bool(found), action)
+            runs = replace(found[0], since=snapshot.now, started=True, held=False)
+            model = replace(model, queue=_drop(model.queue, runs.id), running=(*model.running, runs), used=snapshot.now)
+        case actions.Suspend():
+            found = [s for s in model.running if s.id == action.sequence]
+            _demand(bool(found), action)
+            running = _drop(model.running, action.sequence)
+            model = replace(model, running=running, suspending=(*model.suspending, *found), over=max(model.over, over))
+        case actions.Refuse():
+            model = replace(model, queue=_drop(model.queue, action.sequence))
+    return snapshot.put(model)
+
+
+def _demand(legal: bool, action: actions.Decision) -> None:
+    if not legal:
+        raise IllegalAction(f"{action}")

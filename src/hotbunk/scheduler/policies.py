@@ -1,0 +1,170 @@
+"""The policies, chosen by name. A policy looks at one snapshot and says what to do next; it keeps no state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import inf
+from typing import ClassVar, Protocol
+
+from hotbunk.scheduler.actions import Decision, Load, Resume, Start, Suspend, Unload
+from hotbunk.scheduler.agenda import Agenda, Bound, agenda, cost
+from hotbunk.scheduler.room import Claims, Room, find
+from hotbunk.scheduler.snapshot import Model, Phase, Sequence, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do now, and when to ask again if nothing happens before (inf: never)."""
+
+    actions: list[Decision] = field(default_factory=list)
+    wake: float = inf
+
+
+class Policy(Protocol):
+    """A way to decide. ``decide`` is asked again, with its actions carried out, until it has none."""
+
+    bound: Bound
+    quantum: float
+
+    def agenda(self, snapshot: Snapshot, everyone: bool = False) -> Agenda:
+        """What is promised to the unstarted; or what is owed to everyone who waits."""
+
+    def decide(self, snapshot: Snapshot) -> Verdict:
+        """The next actions; each must be legal after those before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """What both policies share: absent models that are waited for get turns on the device, in the order of priority
+    and age, each taking room from those whose own turn is over.
+
+    A subclass says when that is (``ends``). Whatever it says, once the agenda is due, any turn that has had its least
+    duration may be ended for the first in it: that keeps the bound on waiting (``agenda`` has the proof).
+    """
+
+    bound: Bound = Bound()
+    quantum: float = 2.0
+
+    def ends(self, model: Model) -> float:
+        """When the turn of a busy model ends if its room is wanted; inf: when it has nothing left to do."""
+        raise NotImplementedError
+
+    def agenda(self, snapshot: Snapshot, everyone: bool = False) -> Agenda:
+        """What is promised to the unstarted, or owed to everyone; no least turn is longer than the quantum."""
+        return agenda(snapshot, self.bound, self.quantum, everyone)
+
+    def decide(self, snapshot: Snapshot) -> Verdict:
+        """Start what can start, then make room and load where that can be done now; else say when to ask again."""
+        if not snapshot.up:
+            return Verdict()
+        agenda = self.agenda(snapshot)
+        forced = bool(agenda.turns) and snapshot.now >= agenda.forced
+        rooms = list(self._rooms(snapshot, agenda, forced))
+        starts = [a for m in snapshot.models.values() for a in _starts(m, self._barrier(m, rooms, snapshot.now))]
+        if starts:
+            return Verdict(starts)
+        for room in rooms:
+            if room.ready <= snapshot.now and (moves := _moves(snapshot, room, forced)):
+                return Verdict(moves)
+        if forced and (rotation := _rotation(snapshot, snapshot.models[agenda.turns[0].model])):
+            return Verdict(rotation)
+        soon = [agenda.forced, *(r.ready for r in rooms), *(m.retry for m in snapshot.models.values())]
+        return Verdict([], min((t for t in soon if t > snapshot.now), default=inf))
+
+    def _rooms(self, snapshot: Snapshot, agenda: Agenda, forced: bool) -> Iterator[Room]:
+        """A room for each absent model that is wanted, as far as that delays nobody beyond the bound."""
+        claims = Claims()
+        first = agenda.turns[0].model if agenda.turns else None
+        for model in self._wanted(snapshot, first if forced else None):
+            if model.retry > snapshot.now or not (model.id == first or agenda.spare(cost(model, self.quantum))):
+                continue
+            room = find(snapshot, model, claims, _least if forced and model.id == first else self._ends_for(model))
+            if room:
+                yield room
+                claims = claims.add(room)
+
+    def _wanted(self, snapshot: Snapshot, due: str | None) -> list[Model]:
+        """Absent models that somebody waits for: the one that is due, those to be kept, then by priority, and then by
+        how long they have been without the device (who has just left is not loaded again before the next)."""
+        absent = [m for m in snapshot.models.values() if not m.resident and (m.keep or m.demand is not None)]
+
+        def rank(model: Model) -> tuple[bool, bool, int, float]:
+            return model.id != due, not model.keep, -model.priority, max(model.since, model.demand or 0.0)
+
+        return sorted(absent, key=rank)
+
+    def _ends_for(self, model: Model) -> Callable[[Model], float]:
+        """When each busy model's turn ends for ``model``: for a lower priority, not before it has nothing to do."""
+        return lambda busy: inf if busy.priority > model.priority else self.ends(busy)
+
+    def _barrier(self, model: Model, rooms: list[Room], now: float) -> float:
+        """Younger sequences than this are not let in: nobody where it leaves now, nor, where it drains, before those
+        who wait for it to drain."""
+        claimants = [r for r in rooms if model.id in {v.id for v in r.victims}]
+        if any(r.ready <= now for r in claimants):
+            return -inf
+        drains = [r.model.demand for r in claimants if self.ends(model) == inf and r.model.priority >= model.priority]
+        return min((t for t in drains if t is not None), default=inf)
+
+
+class Fifo(Turns):
+    """First come, first served: a busy model makes room only when its sequences have ended; it takes no newcomers while
+    an older request waits for its room. Nobody is preempted unless the bound on waiting would be broken."""
+
+    def ends(self, model: Model) -> float:
+        """Not by the clock: a busy model drains."""
+        return inf if model.running or model.suspending else model.over
+
+
+class Timeslice(Turns):
+    """Models share the device by time: one that others wait for is preempted when it has had ``quantum`` seconds."""
+
+    def ends(self, model: Model) -> float:
+        """A quantum after it became ready, but not before its least turn is over."""
+        return max(model.since + self.quantum, model.over)
+
+
+POLICIES: dict[str, type[Turns]] = {"fifo": Fifo, "timeslice": Timeslice}
+
+
+def _least(model: Model) -> float:
+    return model.over
+
+
+def _moves(snapshot: Snapshot, room: Room, forced: bool) -> list[Decision]:
+    """Preempt and unload the victims; with none left and the bytes free, load."""
+    model, waits = room.model, len(room.model.queue)
+    age = snapshot.now - (model.demand if model.demand is not None else snapshot.now)
+    why = f"{waits} waiting for {model.id}, the first for {age:.1f} s" if waits else f"{model.id} is wanted resident"
+    if room.victims:
+        why += ", due by the bound on waiting" if forced else ""
+        return [a for v in room.victims for a in _eviction(v, why)]
+    if room.placement.device.total > snapshot.free:
+        return []  # those who leave have not left yet
+    return [Load(model.id, why, room.placement)]
+
+
+def _eviction(model: Model, why: str) -> list[Decision]:
+    suspends: list[Decision] = [Suspend(model.id, why, s.id) for s in model.running]
+    return [*suspends, Unload(model.id, why if model.running else f"idle; {why}")]
+
+
+def _starts(model: Model, barrier: float) -> list[Decision]:
+    return [_enter(model, s) for s in model.entry[: model.free_slots] if s.since <= barrier]
+
+
+def _enter(model: Model, sequence: Sequence) -> Decision:
+    if sequence.held:
+        return Resume(model.id, "its model is resident again", sequence.id)
+    return Start(model.id, "a slot is free", sequence.id)
+
+
+def _rotation(snapshot: Snapshot, model: Model) -> list[Decision]:
+    """Slots for those who cannot wait longer, from the sequences that have run longest."""
+    full = model.phase is Phase.READY and model.free_slots == 0 and not model.suspending
+    if not full or snapshot.now < model.over:
+        return []
+    newcomers = sum(not s.started for s in model.queue)
+    oldest = sorted(model.running, key=lambda s: s.since)[:newcomers]
+    return [Suspend(model.id, "its slot is due to one who has waited to the bound", s.id) for s in oldest]

@@ -1,0 +1,75 @@
+"""Which models must leave so that another fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+
+from hotbunk.placement import Placement
+from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A place for ``model``: ``victims`` must leave, which may begin at ``ready`` (inf: not before something ends)."""
+
+    model: Model
+    placement: Placement
+    victims: tuple[Model, ...]
+    ready: float
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What earlier turns count on: ``taken`` bytes for ``models``, for which those ``leaving`` make room."""
+
+    taken: int = 0
+    models: tuple[str, ...] = ()
+    leaving: tuple[str, ...] = ()
+
+    def add(self, room: Room) -> Claims:
+        """The claims, with one more turn's."""
+        victims = tuple(m.id for m in room.victims)
+        taken = self.taken + room.placement.device.total
+        return Claims(taken, (*self.models, room.model.id), self.leaving + victims)
+
+
+def find(snapshot: Snapshot, model: Model, claims: Claims, ends: Callable[[Model], float]) -> Room | None:
+    """The best placement that the budget allows beside what is kept and claimed, and the fewest to leave for it.
+
+    ``ends`` says when a busy model's turn ends; idle ones can leave at once, the least recently used first.
+    """
+    others = [m for m in snapshot.models.values() if m.keep and m is not model and m.id not in claims.models]
+    kept = sum(max(m.bytes, m.placements[0].device.total) for m in others)
+    for placement in model.placements:
+        need = placement.device.total + claims.taken
+        if need + kept <= snapshot.budget:
+            victims = _victims(snapshot, need, claims, ends)
+            ready = max((_free_at(snapshot, m, ends) for m in victims), default=snapshot.now)
+            return Room(model, placement, victims, ready)
+    return None
+
+
+def _victims(snapshot: Snapshot, need: int, claims: Claims, ends: Callable[[Model], float]) -> tuple[Model, ...]:
+    residents = [m for m in snapshot.residents() if not m.keep]
+    coming = [m for m in residents if m.phase is Phase.LEAVING or m.id in claims.leaving]
+    missing = need - snapshot.free - sum(m.bytes for m in coming)
+    staying = [m for m in residents if m not in coming]
+    chosen: list[Model] = []
+    for model in sorted(staying, key=lambda m: (_free_at(snapshot, m, ends), m.used)):
+        if missing <= 0:
+            break
+        chosen.append(model)
+        missing -= model.bytes
+    for model in reversed(chosen.copy()):  # a later, larger one may have made an earlier one needless
+        if missing + model.bytes <= 0:
+            chosen.remove(model)
+            missing += model.bytes
+    return tuple(chosen)
+
+
+def _free_at(snapshot: Snapshot, model: Model, ends: Callable[[Model], float]) -> float:
+    if model.phase is not Phase.READY:
+        return inf
+    return snapshot.now if model.idle else ends(model)

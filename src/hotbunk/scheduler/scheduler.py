@@ -1,0 +1,68 @@
+"""The heart: events in, actions out. No clock, no I/O; the same object decides live and in simulation."""
+
+from collections.abc import Iterable
+from math import inf
+
+from hotbunk.scheduler import actions, events
+from hotbunk.scheduler.agenda import Bound, least_turn
+from hotbunk.scheduler.ledger import carry_out, observe
+from hotbunk.scheduler.policies import Policy
+from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
+
+
+class Scheduler:
+    """Decides for one device of ``budget`` bytes, by ``policy``.
+
+    ``snapshot`` is all it knows; it changes only in ``handle``.
+    """
+
+    def __init__(self, budget: int, policy: Policy) -> None:
+        self.policy = policy
+        self.snapshot = Snapshot(budget)
+
+    def handle(self, event: events.Event) -> list[actions.Decision | actions.Wake]:
+        """Take note of ``event`` and return what to do now, in order.
+
+        At most one ``Wake``, the last action, says when to send a ``Tick`` should nothing else happen before.
+        """
+        self.snapshot = observe(self.snapshot, event)
+        done: list[actions.Decision | actions.Wake] = [*self._apply(self._ordered(event))]
+        while (verdict := self.policy.decide(self.snapshot)).actions:
+            done += self._apply(verdict.actions)
+        return [*done, actions.Wake(verdict.wake)] if verdict.wake < inf else done
+
+    def _apply(self, decided: Iterable[actions.Decision]) -> list[actions.Decision]:
+        decided = list(decided)
+        base = max([self.snapshot.now, *(m.over for m in self.snapshot.residents())])
+        for action in decided:
+            model = self.snapshot.models[action.model]
+            move = model.load if isinstance(action, actions.Load) else model.leave
+            self.snapshot = carry_out(self.snapshot, action, base + move + least_turn(model, self.policy.quantum))
+        return decided
+
+    def _ordered(self, event: events.Event) -> list[actions.Decision]:
+        """What an event demands by itself, whatever the policy: refusals, and an administrator's orders."""
+        model = self.snapshot.models.get(getattr(event, "model", ""))
+        match event:
+            case events.Submitted() if model:
+                return self._refusals(model, event.sequence)
+            case events.Dismissed() if model and model.phase is Phase.READY:
+                why = "an administrator's order"
+                return [*(actions.Suspend(model.id, why, s.id) for s in model.running), actions.Unload(model.id, why)]
+            case events.Wanted() if model and model.phase is Phase.READY and event.placement:
+                if event.placement.device.total <= self.snapshot.free + model.bytes:
+                    return [actions.Resize(model.id, "an administrator's order", event.placement)]
+        return []
+
+    def _refusals(self, model: Model, sequence: int) -> list[actions.Decision]:
+        """Admit whom we can serve within the bound; one who would be alone in waiting is always admitted."""
+        bound: Bound = self.policy.bound
+        waiting = self.snapshot.waiting()
+        agenda = self.policy.agenda(self.snapshot, everyone=True)
+        if waiting > bound.queue:
+            return [actions.Refuse(model.id, f"{waiting - 1} requests wait, as many as may", sequence, 1.0)]
+        if len(agenda.turns) > 1 and not agenda.feasible:
+            late = agenda.horizon - agenda.due
+            why = f"it could not be started within {bound.wait:g} s: {len(agenda.turns) - 1} turns are owed already"
+            return [actions.Refuse(model.id, why, sequence, late)]
+        return []

@@ -1,0 +1,134 @@
+"""All that a policy may know: one immutable value. Times are seconds of the driver's clock, sizes bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from hotbunk.placement import Placement
+
+
+class Phase(Enum):
+    """Where a model is on its way to the device and back."""
+
+    ABSENT = "absent"
+    LOADING = "loading"
+    READY = "ready"
+    RESIZING = "resizing"
+    LEAVING = "leaving"
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A request's tokens. ``since``: when it began to wait, or to run. ``held``: suspended state exists for it."""
+
+    id: int
+    arrived: float
+    since: float
+    started: bool = False
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model, its place, and those who want it.
+
+    ``placements`` are the ways it may be loaded, best first. ``load`` and ``leave`` bound the seconds that bringing it
+    in and taking it out (its sequences' state included) may take. A **turn** is one stay on the device: ``over`` is
+    when the turn has had its least duration, so that the model may be preempted for one whose time has come.
+    """
+
+    id: str
+    placements: tuple[Placement, ...]
+    load: float = 1.0
+    leave: float = 0.5
+    priority: int = 0
+    keep: bool = False
+    phase: Phase = Phase.ABSENT
+    placement: Placement | None = None
+    since: float = 0.0
+    used: float = 0.0
+    over: float = 0.0
+    retry: float = 0.0
+    wanted: float | None = None
+    queue: tuple[Sequence, ...] = ()
+    running: tuple[Sequence, ...] = ()
+    suspending: tuple[Sequence, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """Device bytes it takes now, or is about to take, or has not yet given back."""
+        return self.placement.device.total if self.placement else 0
+
+    @property
+    def slots(self) -> int:
+        """Sequences that can run at once: where it is now, or where it would best be."""
+        return (self.placement or self.placements[0]).slots
+
+    @property
+    def free_slots(self) -> int:
+        """Slots in which a sequence could start at once; a suspending sequence still has its own."""
+        ready = self.phase is Phase.READY
+        return self.slots - len(self.running) - len(self.suspending) if ready else 0
+
+    @property
+    def resident(self) -> bool:
+        """Whether it takes device memory."""
+        return self.phase is not Phase.ABSENT
+
+    @property
+    def entry(self) -> tuple[Sequence, ...]:
+        """Those who wait, in the order in which they may enter: newcomers, whose start is promised, then preempted."""
+        return tuple(sorted(self.queue, key=lambda s: s.started))
+
+    @property
+    def idle(self) -> bool:
+        """Ready, and nobody has a use for it."""
+        return self.phase is Phase.READY and not (self.running or self.suspending or self.queue)
+
+    @property
+    def demand(self) -> float | None:
+        """Since when somebody waits for it; None if nobody does."""
+        since = [self.queue[0].since] if self.queue else []
+        if self.wanted is not None and not self.resident:
+            since.append(self.wanted)
+        return min(since, default=None)
+
+    def sequences(self) -> Iterator[Sequence]:
+        """All its sequences, in whatever state."""
+        yield from self.queue
+        yield from self.running
+        yield from self.suspending
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One device at one moment. ``up`` is False while its worker is being restarted."""
+
+    budget: int
+    now: float = 0.0
+    up: bool = True
+    models: Mapping[str, Model] = field(default_factory=dict)
+
+    @property
+    def used(self) -> int:
+        """Device bytes taken or promised; never above the budget."""
+        return sum(m.bytes for m in self.models.values())
+
+    @property
+    def free(self) -> int:
+        """Bytes of the budget that a load may take at once."""
+        return self.budget - self.used
+
+    def residents(self) -> list[Model]:
+        """The models that take device memory."""
+        return [m for m in self.models.values() if m.resident]
+
+    def waiting(self) -> int:
+        """How many sequences have not been started yet."""
+        return sum(not s.started for m in self.models.values() for s in m.queue)
+
+    def put(self, model: Model) -> Snapshot:
+        """The same moment with one model changed."""
+        return replace(self, models={**self.models, model.id: model})

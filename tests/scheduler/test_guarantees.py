@@ -1,0 +1,68 @@
+"""What must hold for any arrivals, under either policy: the budget, the bound on waiting, nothing lost."""
+
+from math import inf
+
+import pytest
+from tests.scheduler.device import Device, placement
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from hotbunk.scheduler import POLICIES, Bound, Scheduler, events
+
+names = st.sampled_from("abcde")
+
+
+@st.composite
+def devices(draw: st.DrawFn, endless: bool) -> Device:
+    """A device with one to five models, and arrivals for them."""
+    budget = draw(st.integers(10, 30))
+    bound = Bound(wait=draw(st.floats(20.0, 60.0)), queue=draw(st.integers(3, 50)))
+    policy = POLICIES[draw(st.sampled_from(sorted(POLICIES)))](bound, quantum=draw(st.floats(0.5, 5.0)))
+    random = draw(st.randoms(use_true_random=False))
+    device = Device(Scheduler(budget, policy), pace=random.random)
+    models = draw(st.integers(1, 5))
+    for name in "abcde"[:models]:
+        sizes = sorted(draw(st.lists(st.integers(1, budget), min_size=1, max_size=3)), reverse=True)
+        placements = tuple(placement(s, draw(st.integers(1, 3))) for s in sizes)
+        times = draw(st.floats(0.1, 3.0)), draw(st.floats(0.1, 2.0))
+        device.tell(events.Added(0.0, name, placements, *times, priority=draw(st.integers(0, 2))))
+    lengths = st.floats(0.01, 20.0) | (st.just(inf) if endless else st.nothing())
+    arrivals = st.tuples(st.floats(0.0, 3.0), st.sampled_from("abcde"[:models]), lengths)
+    clock = 0.0
+    for gap, name, work in draw(st.lists(arrivals, max_size=60)):
+        clock += gap
+        device.arrive(clock, name, work)
+    return device
+
+
+@settings(max_examples=200, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(devices(endless=True))
+def test_every_admitted_request_starts_within_the_bound(device: Device) -> None:
+    device.run(until=1000.0)
+    wait = device.scheduler.policy.bound.wait
+    for request in device.requests.values():
+        assert request.refused or request.started is not None
+        assert request.waited <= wait + 1e-6
+
+
+@settings(max_examples=200, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(devices(endless=False))
+def test_every_admitted_request_ends_exactly_once(device: Device) -> None:
+    device.run(until=100_000.0)
+    assert all((r.ended is not None) != r.refused for r in device.requests.values())
+    assert not any(list(m.sequences()) for m in device.scheduler.snapshot.models.values())
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_a_model_kept_busy_for_ever_cannot_starve_another(policy: str) -> None:
+    bound = Bound(wait=30.0)
+    device = Device(Scheduler(10, POLICIES[policy](bound, quantum=2.0)))
+    for name in "ab":
+        device.tell(events.Added(0.0, name, (placement(8),), 1.0, 1.0))
+    for second in range(200):
+        device.arrive(float(second), "a", inf if second < 2 else 1.0)
+    device.arrive(10.0, "b", 5.0)
+    device.run(until=400.0)
+    [request] = [r for r in device.requests.values() if r.model == "b"]
+    assert request.waited <= 30.0 if policy == "fifo" else request.waited <= 2.0 + 4.0
+    assert request.ended is not None
