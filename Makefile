@@ -1,0 +1,48 @@
+# Everything a newcomer needs: `make demo` to see it work, `make test` for the whole gate.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help demo test bench format lint types unit lock clean
+
+help: ## show this
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(INSTALLED) ## serve two models where only one fits, and show what happens (ARGS=--once: then exit)
+	@$(BIN)/hotbunk demo $(ARGS)
+
+test: lint types unit ## the whole gate: format, lint, types, tests
+
+lint: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+unit: $(INSTALLED)
+	$(BIN)/pytest $(ARGS)
+
+bench: $(INSTALLED) ## compare with bare libllama, both measured in one run
+	@$(BIN)/hotbunk bench $(ARGS)
+
+format: $(INSTALLED) ## put the code in order
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(INSTALLED) ## take the newest dependencies and write their versions to requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --upgrade --upgrade-strategy eager -e '.[dev,demo]'
+	{ echo '# The versions that the tests run with; `make lock` writes this.'; \
+	  $(BIN)/python -m pip freeze --exclude-editable; } > requirements-dev.lock
+	touch $(INSTALLED)
+
+clean: ## remove the virtual environment and everything else that was made
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml requirements-dev.lock scripts/install
+	@scripts/install
+	@touch $@

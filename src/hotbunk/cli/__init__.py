@@ -1,0 +1,46 @@
+"""The command line: one module a command. Nothing here knows how anything is done."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+import hotbunk
+from hotbunk.cli import models, serve
+from hotbunk.errors import HotbunkError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="hotbunk",
+    help="Serve more language models than fit in device memory, from one OpenAI-compatible endpoint.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(models.models)
+app.command()(serve.serve)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hotbunk {hotbunk.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that come before the command."""
+
+
+def main() -> None:
+    """Run the command line; what hotbunk refuses is told in one line and exits with 1, wrong usage with 2."""
+    try:
+        app()
+    except HotbunkError as error:
+        print(f"hotbunk: error: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,88 @@
+"""``hotbunk serve``: the endpoint."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hotbunk.config import Config, dump, load
+
+__all__ = ["run", "serve"]
+
+
+def serve(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="GGUF files, or folders to search.", show_default=False)
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file; what the command line says goes before.", show_default=False)
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen at.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen at.", show_default="8080")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Device: auto, cpu, CUDA0, rpc:HOST:PORT.", show_default="auto")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Device memory to use, like 6GiB.", show_default="what is free")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of each worker.", show_default="all")] = None,
+    policy: Annotated[str | None, typer.Option(help="Scheduling policy.", show_default="timeslice")] = None,
+    quantum: Annotated[
+        str | None, typer.Option(help="How long a model runs while others wait.", show_default="2s")
+    ] = None,
+    max_wait: Annotated[str | None, typer.Option(help="Bound on a request's waiting.", show_default="120s")] = None,
+    max_queue: Annotated[int | None, typer.Option(help="Requests that may wait.", show_default="512")] = None,
+    context: Annotated[
+        int | None, typer.Option(help="Tokens of context for each slot.", show_default="trained, at most 8192")
+    ] = None,
+    slots: Annotated[int | None, typer.Option(help="Sequences at a time for each model.", show_default="4")] = None,
+    held_memory: Annotated[
+        str | None, typer.Option(help="Host memory for suspended sequences.", show_default="4GiB")
+    ] = None,
+    spill_dir: Annotated[
+        Path | None, typer.Option(help="Folder for what does not fit there.", show_default="temporary")
+    ] = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings as TOML and exit.")] = False,
+) -> None:
+    """Serve models from one OpenAI-compatible endpoint."""
+    options = {
+        "paths": paths or None,
+        "host": host,
+        "port": port,
+        "device": device,
+        "budget": budget,
+        "threads": threads,
+        "policy": policy,
+        "quantum": quantum,
+        "max_wait": max_wait,
+        "max_queue": max_queue,
+        "context": context,
+        "slots": slots,
+        "held_memory": held_memory,
+        "spill_dir": spill_dir,
+    }
+    settings = load(config, {key: value for key, value in options.items() if value is not None})
+    if print_config:
+        typer.echo(dump(settings), nl=False)
+    else:
+        run(settings)
+
+
+def run(config: Config) -> None:
+    """Serve until interrupted.
+
+    Raises:
+        HotbunkError: the configuration asks for something impossible, or the port is in use.
+    """
+    # here and not above: they bring libllama and every device with them, which --help can do without
+    from hotbunk.gateway.server import serve as answer
+    from hotbunk.runtime import Runtime
+
+    async def until_stopped() -> None:
+        async with Runtime(config) as runtime:
+            await answer(runtime, config.host, config.port)
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    asyncio.run(until_stopped())
