@@ -1,0 +1,136 @@
+"""A worker process, seen from the runtime: started, spoken to, watched, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections import deque
+from pathlib import Path
+from time import monotonic
+
+import zmq
+import zmq.asyncio
+
+from hotbunk.config import DeviceConfig
+from hotbunk.errors import ConfigError, HotbunkError
+from hotbunk.worker.protocol import Beat, Command, Hello, Report, Shutdown, decode_report, encode
+
+log = logging.getLogger("hotbunk.runtime")
+
+SILENCE = 20.0
+"""Seconds without a beat after which a worker counts as hung (it beats twice a second, whatever it does)."""
+PATIENCE = 5.0
+"""Seconds that a worker gets to exit when asked to."""
+
+
+class WorkerLost(HotbunkError):
+    """The worker process died, or hung and was killed."""
+
+
+class Worker:
+    """One life of a worker process. Use ``start``; ``beat`` is the last sign of life, ``hello`` the first."""
+
+    def __init__(self, device: DeviceConfig, held: int, spill: Path, hang: float) -> None:
+        """``held``: bytes of suspended state in memory; ``hang``: seconds that one operation may last."""
+        self._device, self._held, self._spill, self._hang = device, held, spill, hang
+        self._folder = Path(tempfile.mkdtemp(prefix="hotbunk-"))
+        self._context = zmq.asyncio.Context()
+        self._socket = self._context.socket(zmq.PAIR)
+        self._socket.set_hwm(0)
+        self._socket.linger = 0
+        self._process: asyncio.subprocess.Process | None = None
+        self._words: deque[str] = deque(maxlen=20)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._heard = monotonic()
+        self.hello: Hello | None = None
+        self.beat: Beat | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id, while there is one."""
+        return self._process.pid if self._process else None
+
+    async def start(self) -> Hello:
+        """Start the process and wait until it is up.
+
+        Raises:
+            ConfigError: it will not serve this device; the message is its own.
+            WorkerLost: it died at once for another reason.
+        """
+        endpoint = f"ipc://{self._folder}/worker"
+        self._socket.bind(endpoint)
+        options = ["--endpoint", endpoint, "--device", self._device.name, "--held-budget", str(self._held)]
+        options += ["--spill-dir", str(self._spill), "--host-parent-pid", str(os.getpid())]
+        options += ["--threads", str(self._device.threads)] if self._device.threads else []
+        command = [sys.executable, "-m", "hotbunk.worker", *options]
+        self._process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+        self._tasks.append(asyncio.create_task(self._listen(self._process)))
+        self._heard = monotonic()
+        report = await self.receive()
+        if not isinstance(report, Hello):
+            raise WorkerLost(f"the worker began with {report} instead of a hello")
+        self.hello = report
+        return report
+
+    def send(self, command: Command) -> None:
+        """Send a command; never blocks. To a dead worker it goes nowhere: ``receive`` will say so."""
+        future = asyncio.ensure_future(self._socket.send(encode(command)))
+        future.add_done_callback(lambda sent: sent.cancelled() or sent.exception())
+
+    async def receive(self) -> Report:
+        """The next report other than a beat.
+
+        Raises:
+            WorkerLost: the process is gone, or has been killed because it hung.
+        """
+        while True:
+            if await self._socket.poll(1000):
+                report: Report = decode_report(await self._socket.recv())
+                self._heard = monotonic()
+                if not isinstance(report, Beat):
+                    return report
+                self.beat = report
+            await self._check()
+
+    async def _check(self) -> None:
+        process = self._process
+        assert process is not None
+        if process.returncode is not None:
+            await asyncio.gather(*self._tasks)  # its last words
+            said = f": {self._words[-1]}" if self._words else ""
+            if process.returncode == 2 and self.hello is None:
+                raise ConfigError(self._words[-1].removeprefix("hotbunk.worker: ") if self._words else "no device")
+            raise WorkerLost(f"the worker of {self._device.name} exited with status {process.returncode}{said}")
+        silent = monotonic() - self._heard
+        busy = self.beat.busy if self.beat else 0.0
+        if silent > SILENCE or busy > self._hang:
+            what = self.beat.operation if self.beat else "starting"
+            process.kill()
+            raise WorkerLost(f"the worker of {self._device.name} hung in {what!r} for {max(silent, busy):.0f} s")
+
+    async def _listen(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        async for line in process.stderr:
+            text = line.decode(errors="replace").rstrip()
+            self._words.append(text)
+            log.info("worker of %s: %s", self._device.name, text)
+
+    async def close(self) -> None:
+        """End the process: asked first, killed if it does not listen."""
+        if self._process:
+            with contextlib.suppress(TimeoutError, ProcessLookupError):
+                if self._process.returncode is None:
+                    self.send(Shutdown())
+                    await asyncio.wait_for(self._process.wait(), PATIENCE)
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+            await asyncio.gather(*self._tasks)
+        self._socket.close()
+        self._context.term()
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,0 +1,133 @@
+"""Keeps a worker alive: whatever kills it, another takes its place, and the driver is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+from collections.abc import Awaitable, Callable
+
+from hotbunk.errors import ConfigError, EngineError
+from hotbunk.runtime.process import Worker, WorkerLost
+from hotbunk.worker.protocol import Command, Failed, Hello, Open, Opened, Predict, Predicted, Report
+
+log = logging.getLogger("hotbunk.runtime")
+
+SLOWEST = 30.0
+"""Seconds between attempts to start a worker, at the most."""
+
+
+class Supervisor:
+    """One device's worker through all its lives.
+
+    ``make`` makes a worker, ``take`` gets every report that is no answer to ``ask``, ``lost`` is called when a worker
+    has died, ``restored`` awaited when another is up, before ``take`` is trusted with work again.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Worker],
+        take: Callable[[Report], None],
+        lost: Callable[[], None],
+        restored: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._make, self._take, self._lost, self._restored = make, take, lost, restored
+        self.worker = make()
+        self.restarts = 0
+        self._answers: dict[str, asyncio.Future[Report]] = {}
+        self._reading: asyncio.Task[None] | None = None
+        self._life: asyncio.Task[None] | None = None
+
+    async def start(self) -> Hello:
+        """Start the first worker.
+
+        Raises:
+            ConfigError: it will not serve this device.
+            WorkerLost: it died at once.
+        """
+        hello = await self.worker.start()
+        self._reading = asyncio.create_task(self._read(self.worker))
+        self._life = asyncio.create_task(self._live())
+        return hello
+
+    def send(self, command: Command) -> None:
+        """Send a command; its report, if any, goes to ``take``."""
+        self.worker.send(command)
+
+    async def ask(self, command: Open | Predict) -> Opened | Predicted:
+        """Send a command and wait for its answer. One question about a model at a time.
+
+        Raises:
+            EngineError: the worker cannot do it, in its own words.
+            WorkerLost: it died over it.
+        """
+        future = self._answers[command.model] = asyncio.get_running_loop().create_future()
+        self.worker.send(command)
+        report = await future
+        if isinstance(report, Failed):
+            raise EngineError(report.message)
+        assert isinstance(report, Opened | Predicted)
+        return report
+
+    async def close(self) -> None:
+        """End the worker for good."""
+        for task in (self._life, self._reading):
+            if task:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, WorkerLost):
+                    await task
+        await self.worker.close()
+
+    async def _read(self, worker: Worker) -> None:
+        while True:
+            report = await worker.receive()
+            if isinstance(report, Opened | Predicted) or (isinstance(report, Failed) and report.command in _ASKED):
+                future = self._answers.pop(report.model or "", None)
+                if future and not future.done():
+                    future.set_result(report)
+                continue
+            try:
+                self._take(report)
+            except Exception:  # a bug in one report's handling must not end the service of all others
+                log.exception("could not handle %s", report)
+
+    async def _live(self) -> None:
+        while True:
+            assert self._reading is not None
+            try:
+                await self._reading
+            except WorkerLost as lost:
+                log.error("%s; starting another", lost)
+                self._drop(lost)
+            self._lost()
+            await self._replace()
+
+    async def _replace(self) -> None:
+        """Start workers until one is up, more and more slowly."""
+        for attempt in itertools.count():
+            await self.worker.close()
+            self.worker = self._make()
+            self.restarts += 1
+            try:
+                await self.worker.start()
+                self._reading = reading = asyncio.create_task(self._read(self.worker))
+                restoring = asyncio.ensure_future(self._restored())
+                await asyncio.wait({reading, restoring}, return_when=asyncio.FIRST_COMPLETED)
+                if not restoring.done():
+                    restoring.cancel()
+                    await reading
+                return await restoring
+            except (WorkerLost, ConfigError, EngineError) as error:
+                log.error("no new worker yet: %s", error)
+                self._drop(WorkerLost(str(error)))
+            await asyncio.sleep(min(SLOWEST, 0.5 * 2**attempt))
+
+    def _drop(self, lost: WorkerLost) -> None:
+        for future in self._answers.values():
+            if not future.done():
+                future.set_exception(lost)
+        self._answers.clear()
+
+
+_ASKED = {"Open", "Predict"}

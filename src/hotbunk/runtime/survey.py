@@ -1,0 +1,69 @@
+"""Before anything is served: which models fit the device's budget, and how."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+
+from hotbunk.errors import ConfigError, EngineError, UnusableModel
+from hotbunk.llama.gguf import read
+from hotbunk.runtime.catalog import Entry
+from hotbunk.runtime.process import WorkerLost
+from hotbunk.units import brief_size
+from hotbunk.worker.protocol import Hello, Open, Opened, Predict, Predicted
+
+log = logging.getLogger("hotbunk.runtime")
+
+Ask = Callable[[Open | Predict], Awaitable[Opened | Predicted]]
+
+
+def default_budget(hello: Hello) -> int:
+    """Where no budget is set: 90 % of a GPU's free memory; of the host's, which all programs share, half."""
+    return int(hello.memory_free * (0.5 if hello.device.startswith("CPU") else 0.9))
+
+
+async def survey(entries: Iterable[Entry], budget: int, ask: Ask) -> None:
+    """Open and price every model; those to be kept first, the others in what is left.
+
+    A model that cannot be served gets its ``problem`` and the others go on.
+
+    Raises:
+        ConfigError: a model to be kept resident does not fit beside the others to be kept.
+    """
+    room = budget
+    for entry in sorted(entries, key=lambda e: not e.served.keep_resident):
+        await _consider(entry, room, budget, ask)
+        if entry.problem:
+            log.warning("%s cannot be served: %s", entry.served.id, entry.problem)
+            if entry.served.keep_resident:
+                raise ConfigError(f"{entry.served.id} cannot be kept resident: {entry.problem}")
+        elif entry.served.keep_resident and entry.placement:
+            room -= entry.placement.device.total
+
+
+async def _consider(entry: Entry, room: int, budget: int, ask: Ask) -> None:
+    served = entry.served
+    try:
+        facts = read(served.path)  # a file that is not what it should be never reaches the worker
+        entry.layers, entry.context = facts.blocks + 1, served.tokens(facts.context)
+        await ask(Open(served.id, str(facts.path)))
+        answer = await ask(Predict(served.id, entry.context, served.slots, served.layers, room))
+        assert isinstance(answer, Predicted)
+        if answer.placement.device.total <= room:
+            entry.priced(answer.placement)
+        else:
+            entry.problem = _too_large(answer, room, budget)
+    except (UnusableModel, EngineError) as error:
+        entry.problem = str(error)
+    except WorkerLost:
+        entry.problem = "the worker died while it opened the file; the file is damaged or beyond this libllama"
+
+
+def _too_large(answer: Predicted, room: int, budget: int) -> str:
+    placement = answer.placement
+    kept = f" ({brief_size(budget - room)} of it is for models kept resident)" if room < budget else ""
+    return (
+        f"with {placement.layers} layers on the device and {placement.slots} slots of {placement.context} tokens it "
+        f"needs {brief_size(placement.device.total)} of device memory, but the budget is {brief_size(budget)}{kept}; "
+        "raise the budget, or lower context or slots"
+    )

@@ -1,0 +1,259 @@
+"""What travels between the runtime and a worker: msgpack-encoded structs over one ZeroMQ PAIR socket.
+
+Commands go down and are carried out in the order sent; reports come up. A command names the model or the sequence it
+concerns and so does the report that answers it; a command that fails is answered by ``Failed``. At most one operation
+on a model (open, load, unload, resize) is under way at a time: the runtime waits for its report.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from hotbunk.placement import Footprint, Placement
+
+
+class Message(msgspec.Struct, frozen=True, tag=True):
+    """Base of all messages; the class name is the tag on the wire."""
+
+
+class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How the next token is drawn. The n-th token of a sequence is a function of its logits, its tokens, this and n.
+
+    ``temperature`` 0 is greedy. ``repeat_penalty`` looks at the last ``repeat_last_n`` tokens, prompt included (as
+    llama.cpp does); ``presence_penalty`` and ``frequency_penalty`` look at all generated tokens (as OpenAI does).
+    ``grammar`` is GBNF with the root rule ``root``. ``logit_bias`` maps token ids to added logits.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    repeat_last_n: int = 64
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int = 0
+    logit_bias: dict[int, float] = {}
+    grammar: str | None = None
+
+
+# ---------------------------------------------------------------- commands
+
+
+class Open(Message, frozen=True):
+    """Open the file as a shell (nothing on the device) and check that its layers can be moved. Answer: ``Opened``."""
+
+    model: str
+    path: str
+
+
+class Predict(Message, frozen=True):
+    """Foretell the bytes of a placement, by a dry load that allocates nothing. Answer: ``Predicted``.
+
+    ``layers`` None asks for the largest residency whose device bytes are at most ``budget``.
+    """
+
+    model: str
+    context: int
+    slots: int
+    layers: int | None = None
+    budget: int = 0
+
+
+class Load(Message, frozen=True):
+    """Promote ``placement.layers`` layers of an opened model and make its context. Answer: ``Loaded``."""
+
+    model: str
+    placement: Placement
+
+
+class Unload(Message, frozen=True):
+    """Free the context and demote every layer. Sequences still running are suspended first. Answer: ``Unloaded``."""
+
+    model: str
+
+
+class Resize(Message, frozen=True):
+    """Change a loaded model's placement while its sequences live. Answer: ``Loaded`` with the new placement."""
+
+    model: str
+    placement: Placement
+
+
+class Start(Message, frozen=True):
+    """Prefill ``prompt`` then ``generated`` and go on generating, in a free slot of a loaded model.
+
+    ``generated`` holds tokens that an earlier life of the sequence has already produced (after a worker died): they
+    are evaluated again, never reported again, and count for penalties, grammar, random draws and ``max_tokens``.
+    ``stop_tokens`` end the sequence; the stop token itself is not reported. ``logprobs`` None: none wanted; 0: of the
+    chosen token only; n: and of the n likeliest. ``max_tokens`` counts all generated tokens.
+    """
+
+    sequence: int
+    model: str
+    prompt: list[int]
+    sampling: Sampling
+    max_tokens: int
+    stop_tokens: list[int]
+    generated: list[int] = []
+    logprobs: int | None = None
+
+
+class Cancel(Message, frozen=True):
+    """Forget the sequence, wherever it is, and free its slot or its suspended state. Answer: ``Ended``, if it lived."""
+
+    sequence: int
+
+
+class Suspend(Message, frozen=True):
+    """Move a running sequence's KV cache and sampler state to host memory. Answer: ``Suspended`` (or its ``Ended``)."""
+
+    sequence: int
+
+
+class Resume(Message, frozen=True):
+    """Bring a suspended sequence back into a free slot of its (loaded) model. Answer: ``Resumed``."""
+
+    sequence: int
+
+
+class Shutdown(Message, frozen=True):
+    """Free everything and exit."""
+
+
+Command = Open | Predict | Load | Unload | Resize | Start | Cancel | Suspend | Resume | Shutdown
+
+# ---------------------------------------------------------------- reports
+
+
+class Hello(Message, frozen=True):
+    """First report: the worker is up. ``memory_total``/``memory_free`` in bytes, as the driver says at start.
+
+    ``moves`` tells whether layers can be moved live here; if not, ``reason`` says which check failed and models are
+    loaded the ordinary way.
+    """
+
+    device: str
+    description: str
+    memory_total: int
+    memory_free: int
+    threads: int
+    libllama: str
+    moves: bool
+    reason: str = ""
+
+
+class Opened(Message, frozen=True):
+    """An opened model: ``layers`` is the number of all layers (blocks and head), ``context`` the trained length."""
+
+    model: str
+    layers: int
+    context: int
+    weights: int
+    seconds: float
+
+
+class Predicted(Message, frozen=True):
+    """The placement asked for, priced in bytes on each side."""
+
+    model: str
+    placement: Placement
+
+
+class Loaded(Message, frozen=True):
+    """A model stands as ``placement`` says. ``device`` is what libllama reports of its buffers now, in bytes.
+
+    ``moved`` counts weight bytes copied, ``steps`` the seconds of each part (promote, demote, context, kv_out, kv_in).
+    """
+
+    model: str
+    placement: Placement
+    device: Footprint
+    moved: int
+    seconds: float
+    steps: dict[str, float] = {}
+
+
+class Unloaded(Message, frozen=True):
+    """Nothing of the model is on the device any more."""
+
+    model: str
+    freed: int
+    seconds: float
+
+
+class Token(msgspec.Struct, frozen=True, array_like=True):
+    """One generated token; natural log-probabilities of the unmodified logits where asked for."""
+
+    sequence: int
+    token: int
+    logprob: float | None = None
+    top: list[tuple[int, float]] | None = None
+
+
+class Produced(Message, frozen=True):
+    """The tokens of one decode step of one model."""
+
+    model: str
+    tokens: list[Token]
+
+
+class Ended(Message, frozen=True):
+    """A sequence is over and its slot free. ``prefill`` and ``decode`` are the seconds it took part in each."""
+
+    sequence: int
+    reason: Literal["stop", "length", "cancelled", "error"]
+    message: str = ""
+    prefill: float = 0.0
+    decode: float = 0.0
+
+
+class Suspended(Message, frozen=True):
+    """A sequence's state lies in host memory: ``size`` bytes, after ``seconds`` of copying."""
+
+    sequence: int
+    size: int
+    seconds: float
+
+
+class Resumed(Message, frozen=True):
+    """A suspended sequence runs again."""
+
+    sequence: int
+    size: int
+    seconds: float
+
+
+class Failed(Message, frozen=True):
+    """A command could not be carried out; nothing has changed but what ``message`` says."""
+
+    command: str
+    message: str
+    model: str | None = None
+    sequence: int | None = None
+
+
+class Beat(Message, frozen=True):
+    """Sent every half second by a thread of its own, however long a step lasts.
+
+    ``busy`` is the age in seconds of the operation under way (0: idle), ``held`` the bytes of suspended sequences in
+    host memory, ``spilled`` those on disk, ``device`` the device bytes of all loaded models as libllama reports them,
+    ``rss`` the process's resident memory. ``trouble`` says why suspended states cannot be spilled, if they cannot.
+    """
+
+    busy: float
+    operation: str
+    held: int
+    spilled: int
+    device: int
+    rss: int
+    trouble: str = ""
+
+
+Report = Hello | Opened | Predicted | Loaded | Unloaded | Produced | Ended | Suspended | Resumed | Failed | Beat
+
+encode = msgspec.msgpack.Encoder().encode
+decode_command = msgspec.msgpack.Decoder(Command).decode
+decode_report = msgspec.msgpack.Decoder(Report).decode
