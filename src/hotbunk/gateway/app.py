@@ -1,0 +1,161 @@
+"""The HTTP application: the OpenAI API, the admin API, health and metrics."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+
+from hotbunk.errors import HotbunkError
+from hotbunk.gateway import faults, intake, schema
+from hotbunk.gateway.answer import Answer, begin
+from hotbunk.gateway.backend import Backend
+from hotbunk.gateway.intake import Order
+from hotbunk.gateway.lexicon import Lexicons
+from hotbunk.gateway.metrics import MEDIA_TYPE, Metrics
+from hotbunk.gateway.shapes import Chat, Completion
+from hotbunk.gateway.stream import Disconnected, EventStream, while_wanted
+from hotbunk.runtime.job import ModelInfo
+
+log = logging.getLogger("hotbunk.gateway")
+
+LARGEST_BODY = 32 << 20
+"""Bytes of the longest request that is read."""
+_SHORT = 4096  # bytes of a body whose text is dealt with at once: a thread would cost more than the work
+
+
+class Gateway:
+    """What the routes share: the backend, the lexicons and the metrics; once ``stopping`` is set, all answers end."""
+
+    def __init__(self, backend: Backend) -> None:
+        """Serve what ``backend`` has."""
+        self.backend = backend
+        self.lexicons = Lexicons()
+        self.metrics = Metrics(backend.state)
+        self.stopping = asyncio.Event()
+
+    async def chat(self, request: Request) -> Response:
+        """``POST /v1/chat/completions``."""
+        body = await _read(request)
+        ask = schema.parse(schema.ChatRequest, body)
+        info = self.backend.resolve(ask.model)
+        lexicon = await self.lexicons.get(info)
+        order = await self._order(body, lambda: intake.chat(ask, info, lexicon))
+        shape = Chat(lexicon.vocab, bool(ask.logprobs))
+        return await self._respond(request, ask, begin(self.backend, info.id, order, shape, lexicon.vocab))
+
+    async def completion(self, request: Request) -> Response:
+        """``POST /v1/completions``."""
+        body = await _read(request)
+        ask = schema.parse(schema.CompletionRequest, body)
+        info = self.backend.resolve(ask.model)
+        lexicon = await self.lexicons.get(info)
+        order = await self._order(body, lambda: intake.completion(ask, info, lexicon))
+        shape = Completion(lexicon.vocab, ask.logprobs is not None)
+        return await self._respond(request, ask, begin(self.backend, info.id, order, shape, lexicon.vocab))
+
+    async def _order(self, body: bytes, make: Callable[[], Order]) -> Order:
+        return make() if len(body) <= _SHORT else await self.lexicons.aside(make)
+
+    async def _respond(self, request: Request, ask: schema.Request, answer: Answer) -> Response:
+        if ask.stream:
+            return EventStream(self._events(answer, ask.wants_usage), self.stopping)
+        try:
+            return _json(await while_wanted(request.receive, self.stopping, answer.whole()))
+        except Disconnected:
+            return Response(status_code=faults.CLOSED)
+        finally:
+            self._end(answer)
+
+    async def _events(self, answer: Answer, usage: bool) -> AsyncGenerator[bytes, None]:
+        try:
+            async with aclosing(answer.chunks(usage)) as chunks:
+                async for chunk in chunks:
+                    yield msgspec.json.encode(chunk)
+            yield b"[DONE]"
+        except Exception as error:  # the status is sent already: the error has to go into the stream
+            if not isinstance(error, HotbunkError):
+                log.exception("an answer of model %s broke off", answer.model)
+            yield msgspec.json.encode(faults.body(error))
+        finally:
+            self._end(answer)
+
+    def _end(self, answer: Answer) -> None:
+        answer.cancel()
+        for choice in answer.choices:
+            self.metrics.ended(answer.model, choice)
+
+
+def build(gateway: Gateway) -> FastAPI:
+    """The application around a gateway, which it closes when it shuts down."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        gateway.lexicons.close()
+
+    app = FastAPI(title="hotbunk", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.add_api_route("/v1/chat/completions", gateway.chat, methods=["POST"], response_model=None)
+    app.add_api_route("/v1/completions", gateway.completion, methods=["POST"], response_model=None)
+    _add_models(app, gateway.backend)
+    _add_admin(app, gateway)
+    faults.install(app, gateway.metrics.refused)
+    return app
+
+
+def _add_models(app: FastAPI, backend: Backend) -> None:
+    @app.get("/v1/models")
+    async def models() -> Response:
+        return _json({"object": "list", "data": [_model(info) for info in backend.models()]})
+
+    @app.get("/v1/models/{name:path}")
+    async def model(name: str) -> Response:
+        # an unusable one is shown too, with its problem
+        found = (info for info in backend.models() if name == info.id or name in info.alias)
+        return _json(_model(next(found, None) or backend.resolve(name)))
+
+
+def _add_admin(app: FastAPI, gateway: Gateway) -> None:
+    backend = gateway.backend
+
+    @app.get("/healthz")
+    async def health() -> Response:
+        return _json({"status": "ok"})
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(gateway.metrics.render(), media_type=MEDIA_TYPE)
+
+    @app.get("/api/state")
+    async def state() -> Response:
+        return _json(backend.state())
+
+    @app.post("/api/models/{name:path}/load")
+    async def load(name: str, request: Request) -> Response:
+        ask = schema.parse(schema.LoadRequest, await _read(request) or b"{}")
+        return _json(await backend.load(backend.resolve(name).id, ask.layers))
+
+    @app.post("/api/models/{name:path}/unload")
+    async def unload(name: str) -> Response:
+        return _json(await backend.unload(backend.resolve(name).id))
+
+
+async def _read(request: Request) -> bytes:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST_BODY:
+            raise faults.TooLarge(f"the body is longer than {LARGEST_BODY} bytes; shorten the request")
+    return bytes(body)
+
+
+def _model(info: ModelInfo) -> dict[str, Any]:
+    extra = {"context": info.context, "alias": info.alias, "problem": info.problem}
+    return {"id": info.id, "object": "model", "created": info.created, "owned_by": "hotbunk", **extra}
+
+
+def _json(value: Any) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")

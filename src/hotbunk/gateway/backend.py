@@ -1,0 +1,37 @@
+"""What the gateway needs from below: the runtime, or in tests a small fake."""
+
+from typing import Any, Protocol
+
+from hotbunk.runtime.job import Generation, Job, ModelInfo
+
+
+class Backend(Protocol):
+    """Models that can be asked for tokens. Called from the event loop only."""
+
+    def models(self) -> list[ModelInfo]:
+        """All known models, unusable ones too."""
+
+    def resolve(self, name: str) -> ModelInfo:
+        """The model of that id or alias.
+
+        Raises:
+            UnknownModel: there is none; the message lists the known ids.
+            UnusableModel: it cannot be served; the message says why.
+        """
+
+    def submit(self, job: Job) -> Generation:
+        """Queue a job; never blocks.
+
+        Raises:
+            Overloaded: the queue is full.
+            UnusableModel, BadRequest: the job can never run.
+        """
+
+    async def load(self, model: str, layers: int | None) -> dict[str, Any]:
+        """Load a model with that many layers on the device (None: as many as fit); answers with its state."""
+
+    async def unload(self, model: str) -> dict[str, Any]:
+        """Take a model off its device; answers with its state."""
+
+    def state(self) -> dict[str, Any]:
+        """Everything there is to see, ready for JSON; ``gateway.metrics`` lists the keys it reads."""

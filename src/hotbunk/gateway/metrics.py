@@ -1,0 +1,109 @@
+"""Prometheus metrics: what requests met with, counted here; what the devices hold, read from the backend when asked.
+
+Read from ``Backend.state()``, in bytes and tokens: ``devices`` [{name, budget, used}], ``models`` [{id, device, state,
+layers, device_bytes}], ``queue`` [{model}], ``sequences`` [{model, state}], ``counters`` {model: {loads, unloads,
+suspends, resumes, bytes_moved}}.
+"""
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from hotbunk.gateway.answer import Choice
+
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_WAITS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250)
+_STEPS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.025, 0.04, 0.06, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
+_COUNTERS = {
+    "loads": "Times the model was loaded",
+    "unloads": "Times the model was unloaded",
+    "suspends": "Sequences suspended",
+    "resumes": "Sequences resumed",
+    "bytes_moved": "Bytes of weights copied to the device",
+}
+_MODEL = ("model",)
+
+
+class Metrics:
+    """All metrics of one server, in a registry of their own."""
+
+    def __init__(self, state: Callable[[], dict[str, Any]]) -> None:
+        """``state`` is ``Backend.state``."""
+        self._registry = registry = CollectorRegistry()
+        registry.register(_State(state))
+        self._ttft = Histogram("hotbunk_ttft_seconds", "Time to first token", _MODEL, buckets=_WAITS, registry=registry)
+        self._tpot = Histogram(
+            "hotbunk_tpot_seconds", "Time per output token after the first", _MODEL, buckets=_STEPS, registry=registry
+        )
+        self._wait = Histogram(
+            "hotbunk_queue_wait_seconds", "Time queued, loading excluded", _MODEL, buckets=_WAITS, registry=registry
+        )
+        self._requests = Counter(
+            "hotbunk_requests", "Answers that ended, by outcome", ("model", "outcome"), registry=registry
+        )
+        self._refused = Counter("hotbunk_refused", "Requests answered with an error", ("status",), registry=registry)
+        self._prompt = Counter("hotbunk_prompt_tokens", "Prompt tokens of answers", _MODEL, registry=registry)
+        self._generated = Counter("hotbunk_generated_tokens", "Tokens generated", _MODEL, registry=registry)
+
+    def ended(self, model: str, choice: Choice) -> None:
+        """Count an answer that came to its end, whatever it was."""
+        timings, count = choice.timings, choice.writer.count
+        self._requests.labels(model, choice.outcome).inc()
+        self._prompt.labels(model).inc(choice.prompt)
+        self._generated.labels(model).inc(count)
+        self._wait.labels(model).observe(timings.queued)
+        if timings.first_token is not None:
+            self._ttft.labels(model).observe(timings.first_token)
+            if count > 1:
+                self._tpot.labels(model).observe(max(0.0, choice.total - timings.first_token) / (count - 1))
+
+    def refused(self, status: int) -> None:
+        """Count a request that got an error for an answer."""
+        self._refused.labels(str(status)).inc()
+
+    def render(self) -> bytes:
+        """Everything, as Prometheus reads it."""
+        return generate_latest(self._registry)
+
+
+class _State(Collector):
+    """Turns the backend's state into metrics at the moment they are asked for."""
+
+    def __init__(self, state: Callable[[], dict[str, Any]]) -> None:
+        self._state = state
+
+    def describe(self) -> list[Any]:
+        return []  # else the registry would ask for the state just to learn the names
+
+    def collect(self) -> Iterator[Any]:
+        state = self._state()
+        queue = Tally(entry["model"] for entry in state["queue"])
+        models = state["models"]
+        yield _gauge("queue_length", "Requests waiting", _MODEL, {(m["id"],): queue[m["id"]] for m in models})
+        yield _gauge("residency_layers", "Layers on the device", _MODEL, {(m["id"],): m["layers"] for m in models})
+        yield _gauge("model_bytes", "Bytes on the device", _MODEL, {(m["id"],): m["device_bytes"] for m in models})
+        sequences = Tally((entry["model"], entry["state"]) for entry in state["sequences"])
+        yield _gauge("sequences", "Sequences by state", ("model", "state"), sequences)
+        devices = state["devices"]
+        yield _gauge("device_budget_bytes", "Budget", ("device",), {(d["name"],): d["budget"] for d in devices})
+        yield _gauge("device_used_bytes", "Bytes in use", ("device",), {(d["name"],): d["used"] for d in devices})
+        yield from _counters(state["counters"])
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"hotbunk_{name}", text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def _counters(counters: dict[str, dict[str, float]]) -> Iterator[CounterMetricFamily]:
+    for name, text in _COUNTERS.items():
+        family = CounterMetricFamily(f"hotbunk_{name}", text, labels=_MODEL)
+        for model, values in counters.items():
+            family.add_metric((model,), values.get(name, 0))
+        yield family

@@ -1,0 +1,206 @@
+"""The requests of the OpenAI API as they may come, with OpenAI's ranges; what is not listed here is ignored."""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from hotbunk.errors import BadRequest
+
+Text = Annotated[str, Field(min_length=1)]
+Natural = Annotated[int, Field(ge=1, lt=1 << 31)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Factor = Annotated[float, Field(gt=0, le=10)]
+TokenId = Annotated[int, Field(ge=0, lt=1 << 31)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+
+class JsonSchema(_Strict):
+    """The ``json_schema`` part of a response format."""
+
+    name: str | None = None
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+
+
+class ResponseFormat(_Strict):
+    """What form the answer must have."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "ResponseFormat":
+        if self.type == "json_schema" and (self.json_schema is None or self.json_schema.schema_ is None):
+            raise ValueError("response_format of type json_schema needs json_schema.schema")
+        return self
+
+
+class StreamOptions(_Strict):
+    """What else a stream shall carry."""
+
+    include_usage: bool | None = None
+
+
+class Request(_Strict):
+    """What both kinds of completion have in common. None means not given, as in OpenAI's own clients."""
+
+    model: Text
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Share | None = None
+    top_k: Annotated[int, Field(ge=-1, lt=1 << 31)] | None = None
+    min_p: Share | None = None
+    seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] | None = None
+    max_tokens: Natural | None = None
+    stop: Text | Annotated[list[Text], Field(max_length=16)] | None = None
+    n: Annotated[int, Field(ge=1, le=128)] | None = None
+    logit_bias: dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    repeat_penalty: Factor | None = None
+    repetition_penalty: Factor | None = None
+    repeat_last_n: Annotated[int, Field(ge=0, le=1 << 20)] | None = None
+    response_format: ResponseFormat | None = None
+    grammar: str | None = None
+    ignore_eos: bool | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Request":
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options is only allowed when stream is true")
+        return self
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The stop strings."""
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether the stream shall end with a chunk of usage."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+class Part(_Strict):
+    """A part of a message's content; only text is understood."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(_Strict):
+    """One message of a conversation; further fields (tool calls, say) go to the template as they are."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[Part] | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """The message as templates expect it: ``content`` a string, and no role newer than they are."""
+        role = "system" if self.role == "developer" else self.role
+        content = "\n".join(part.text for part in self.content) if isinstance(self.content, list) else self.content
+        return {**(self.model_extra or {}), "role": role, "content": content or ""}
+
+
+class ChatRequest(Request):
+    """``POST /v1/chat/completions``."""
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    max_completion_tokens: Natural | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    tools: list[Any] | None = None
+    functions: list[Any] | None = None
+
+    @model_validator(mode="after")
+    def _supported(self) -> "ChatRequest":
+        if self.tools or self.functions:
+            raise ValueError("tools and functions are not supported; leave them out, or use response_format")
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs is only allowed when logprobs is true")
+        return self
+
+
+class CompletionRequest(Request):
+    """``POST /v1/completions``."""
+
+    prompt: str | Annotated[list[str] | list[TokenId] | list[list[TokenId]], Field(min_length=1)]
+    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    echo: bool | None = None
+    suffix: str | None = None
+    best_of: int | None = None
+
+    @model_validator(mode="after")
+    def _supported(self) -> "CompletionRequest":
+        if self.suffix:
+            raise ValueError("suffix is not supported; leave it out")
+        if self.best_of not in (None, self.n or 1):
+            raise ValueError("best_of is not supported; leave it out")
+        if self.echo and self.logprobs is not None:
+            raise ValueError("echo with logprobs is not supported; leave one of them out")
+        return self
+
+
+class LoadRequest(_Strict):
+    """``POST /api/models/{id}/load``."""
+
+    layers: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
+
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def parse(kind: type[R], body: bytes) -> R:
+    """Read a request.
+
+    Raises:
+        BadRequest: broken JSON, or a field that is missing, of the wrong type or out of range; ``param`` names it.
+    """
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise _translate(error.errors(include_url=False)) from None
+
+
+def _translate(errors: list[ErrorDetails]) -> BadRequest:
+    # of a union every alternative complains: the one that got furthest is the one that was meant
+    error = max(errors, key=lambda each: len(_path(each["loc"]) or ""))
+    param = _path(error["loc"])
+    same = dict.fromkeys(each["msg"] for each in errors if _path(each["loc"]) == param)
+    message = " or ".join(same).removeprefix("Value error, ")
+    match error["type"]:
+        case "json_invalid":
+            return BadRequest(f"the body is not valid JSON: {message.removeprefix('Invalid JSON: ')}")
+        case "value_error":
+            return BadRequest(message, param or message.split()[0])
+        case "missing":
+            return BadRequest(f"the field {param} is missing", param)
+        case _:
+            return BadRequest(f"{param or 'the body'}: {message}; it is {_short(error['input'])}", param)
+
+
+def _path(location: tuple[int | str, ...]) -> str | None:
+    path = ""
+    for step in location:
+        if isinstance(step, int):
+            path += f"[{step}]"
+        elif not _is_kind(step):
+            path += f".{step}" if path else step
+    return path or None
+
+
+def _is_kind(step: str) -> bool:
+    # a name that pydantic gives an alternative of a union, not a field
+    return step in ("str", "[key]") or step.startswith(("list[", "constrained-", "function-", "nullable["))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,78 @@
+"""The server itself: ports that are taken, and how it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from hotbunk.errors import ConfigError
+from hotbunk.gateway.server import address, bind
+
+PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from hotbunk.gateway.server import serve
+from tests.gateway.fake import Fake
+
+async def main():
+    fake = Fake(Path(sys.argv[1]))
+    fake.hang = True
+    await serve(fake, "127.0.0.1", 0, lambda url: print(url, flush=True))
+    print("quiet", flush=True)
+
+asyncio.run(main())
+"""
+
+
+def test_a_port_in_use_is_said() -> None:
+    with bind("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{port}: address already in use.*--port"):
+            bind("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(("host", "port"), [("no such host", 0), ("127.0.0.1", 99999), ("203.0.113.1", 0)])
+def test_an_address_that_cannot_be_is_said(host: str, port: int) -> None:
+    with pytest.raises(ConfigError, match="cannot serve on"):
+        bind(host, port)
+
+
+def test_an_address_is_a_url() -> None:
+    with bind("127.0.0.1", 0) as listener:
+        assert address(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_and_lets_the_caller_go_on(smollm2: Path, number: signal.Signals) -> None:
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join([str(root), str(root / "src")])
+    command = [sys.executable, "-c", PROGRAM, str(smollm2)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path}) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        assert httpx.get(f"{url}/healthz").status_code == 200
+        process.send_signal(number)
+        assert process.stdout.readline() == "quiet\n"
+        assert process.wait() == 0
+
+
+def test_a_second_signal_does_not_wait_for_running_answers(smollm2: Path) -> None:
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join([str(root), str(root / "src")])
+    command = [sys.executable, "-c", PROGRAM, str(smollm2)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path}) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        body = {"model": "smol", "prompt": "x", "stream": True}
+        with httpx.stream("POST", f"{url}/v1/completions", json=body) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGINT)
+            assert "the server is stopping" in [line for line in lines if line][-1]
+            assert process.stdout.readline() == "quiet\n"
+            assert process.wait() == 0
