@@ -1,7 +1,10 @@
-"""What all tests share: the two small real models."""
+"""What all tests share: the two small real models, and a device with memory of its own."""
 
 import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -28,3 +31,13 @@ def gemma3() -> Path:
         aside = target.with_suffix(f".{os.getpid()}")
         shutil.move(package.assemble(aside), target)
     return target
+
+
+@pytest.fixture(scope="session")
+def rpc_device() -> Iterator[str]:
+    """An RPC device of this machine's CPU, in a process of its own."""
+    command = [sys.executable, "-m", "hotbunk.llama.rpc", "--threads", "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout
+        yield "rpc:" + process.stdout.readline().removeprefix("listening on ").strip()
+        process.kill()

@@ -80,10 +80,11 @@ class Device:
         assert all(len(ids) <= self.slots[m] for m, ids in self.running.items() if m in self.slots)
 
     def _carry_out(self, action: Any) -> None:
-        model = self.scheduler.snapshot.models.get(getattr(action, "model", ""))
+        if isinstance(action, actions.Wake):
+            self._wait(action.at)
+            return
+        model = self.scheduler.snapshot.models[action.model]
         match action:
-            case actions.Wake(at):
-                self._wait(at)
             case actions.Load():
                 self._load(action, model.load * self.pace())
             case actions.Unload():

@@ -3,11 +3,11 @@
 from math import inf
 
 import pytest
-from tests.scheduler.device import Device, placement
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from hotbunk.scheduler import POLICIES, Bound, Scheduler, events
+from tests.scheduler.device import Device, placement
 
 names = st.sampled_from("abcde")
 

@@ -82,7 +82,7 @@ def run(config: Config) -> None:
 
     async def until_stopped() -> None:
         async with Runtime(config) as runtime:
-            await answer(runtime, config.host, config.port)
+            await answer(runtime, config.host, config.port, lambda url: typer.echo(f"hotbunk serves at {url}/v1"))
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     asyncio.run(until_stopped())

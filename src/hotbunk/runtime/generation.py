@@ -40,7 +40,16 @@ class LiveGeneration:
         """Stop it and free its slot at once; harmless when it is over."""
         if not self.cancelled and not self.over:
             self.cancelled = True
+            self._estimate()
             self._on_cancel(self)
+
+    def _estimate(self) -> None:
+        """Prefill and decode time as seen from here: who cancels does not wait for the worker's own figures."""
+        timings, age = self.timings, monotonic() - self.arrived
+        before = timings.queued + timings.loading
+        if self.working and timings.first_token is not None:
+            timings.prefill = timings.first_token - before
+            timings.decode = age - timings.first_token - timings.preempted
 
     @property
     def over(self) -> bool:

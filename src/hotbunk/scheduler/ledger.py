@@ -33,8 +33,8 @@ def observe(snapshot: Snapshot, event: events.Event) -> Snapshot:
 
 def _added(snapshot: Snapshot, event: events.Added) -> Snapshot:
     known = snapshot.models.get(event.model, Model(event.model, event.placements))
-    facts = {"placements": event.placements, "load": event.load, "leave": event.leave}
-    return snapshot.put(replace(known, **facts, priority=event.priority, keep=event.keep))
+    known = replace(known, placements=event.placements, priority=event.priority, keep=event.keep)
+    return snapshot.put(replace(known, load=event.load, leave=event.leave))
 
 
 def _changed(model: Model, event: events.Event, now: float) -> Model:
@@ -65,7 +65,14 @@ def _gone(model: Model, now: float) -> Model:
     """Off the device; a sequence whose suspension was never reported keeps its place as suspended."""
     back = [replace(s, since=now, held=True) for s in (*model.running, *model.suspending)]
     return replace(
-        model, phase=Phase.ABSENT, placement=None, since=now, over=0.0, queue=(*model.queue, *back), running=(), suspending=()
+        model,
+        phase=Phase.ABSENT,
+        placement=None,
+        since=now,
+        over=0.0,
+        queue=(*model.queue, *back),
+        running=(),
+        suspending=(),
     )
 
 
@@ -82,8 +89,8 @@ def _drop(sequences: Iterable[Sequence], number: int) -> tuple[Sequence, ...]:
 
 
 def _without(model: Model, number: int, now: float) -> Model:
-    rest = {"queue": model.queue, "running": model.running, "suspending": model.suspending}
-    return replace(model, used=now, **{name: _drop(sequences, number) for name, sequences in rest.items()})
+    queue, running = _drop(model.queue, number), _drop(model.running, number)
+    return replace(model, used=now, queue=queue, running=running, suspending=_drop(model.suspending, number))
 
 
 def _suspended(model: Model, number: int, now: float) -> Model:
@@ -91,7 +98,10 @@ def _suspended(model: Model, number: int, now: float) -> Model:
     out = [s for s in (*model.suspending, *model.running) if s.id == number]
     back = tuple(replace(s, since=now, held=True) for s in out)
     return replace(
-        model, queue=(*model.queue, *back), suspending=_drop(model.suspending, number), running=_drop(model.running, number)
+        model,
+        queue=(*model.queue, *back),
+        suspending=_drop(model.suspending, number),
+        running=_drop(model.running, number),
     )
 
 

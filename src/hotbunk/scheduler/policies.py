@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import inf
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from hotbunk.scheduler.actions import Decision, Load, Resume, Start, Suspend, Unload
 from hotbunk.scheduler.agenda import Agenda, Bound, agenda, cost
@@ -24,8 +24,13 @@ class Verdict:
 class Policy(Protocol):
     """A way to decide. ``decide`` is asked again, with its actions carried out, until it has none."""
 
-    bound: Bound
-    quantum: float
+    @property
+    def bound(self) -> Bound:
+        """The promise on waiting."""
+
+    @property
+    def quantum(self) -> float:
+        """Seconds that a least turn lasts at most."""
 
     def agenda(self, snapshot: Snapshot, everyone: bool = False) -> Agenda:
         """What is promised to the unstarted; or what is owed to everyone who waits."""
@@ -36,14 +41,14 @@ class Policy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """What both policies share: absent models that are waited for get turns on the device, in the order of priority
-    and age, each taking room from those whose own turn is over.
+    """What both policies share: turns on the device.
 
-    A subclass says when that is (``ends``). Whatever it says, once the agenda is due, any turn that has had its least
-    duration may be ended for the first in it: that keeps the bound on waiting (``agenda`` has the proof).
+    Absent models that are waited for get turns in the order of priority and age, each taking room from those whose own
+    turn is over. A subclass says when that is (``ends``). Whatever it says, once the agenda is due, any turn that has
+    had its least duration may be ended for the first in it: that keeps the bound on waiting (``agenda`` has the proof).
     """
 
-    bound: Bound = Bound()
+    bound: Bound = field(default_factory=Bound)
     quantum: float = 2.0
 
     def ends(self, model: Model) -> float:
@@ -85,8 +90,11 @@ class Turns:
                 claims = claims.add(room)
 
     def _wanted(self, snapshot: Snapshot, due: str | None) -> list[Model]:
-        """Absent models that somebody waits for: the one that is due, those to be kept, then by priority, and then by
-        how long they have been without the device (who has just left is not loaded again before the next)."""
+        """Absent models that somebody waits for, in the order of their turns.
+
+        The one that is due, those to be kept, then by priority, and then by how long they have been without the
+        device: who has just left is not loaded again before the next.
+        """
         absent = [m for m in snapshot.models.values() if not m.resident and (m.keep or m.demand is not None)]
 
         def rank(model: Model) -> tuple[bool, bool, int, float]:
@@ -99,8 +107,10 @@ class Turns:
         return lambda busy: inf if busy.priority > model.priority else self.ends(busy)
 
     def _barrier(self, model: Model, rooms: list[Room], now: float) -> float:
-        """Younger sequences than this are not let in: nobody where it leaves now, nor, where it drains, before those
-        who wait for it to drain."""
+        """Younger sequences than this are not let in.
+
+        Nobody is where it leaves now, nor, where it drains, before those who wait for it to drain.
+        """
         claimants = [r for r in rooms if model.id in {v.id for v in r.victims}]
         if any(r.ready <= now for r in claimants):
             return -inf
@@ -109,8 +119,11 @@ class Turns:
 
 
 class Fifo(Turns):
-    """First come, first served: a busy model makes room only when its sequences have ended; it takes no newcomers while
-    an older request waits for its room. Nobody is preempted unless the bound on waiting would be broken."""
+    """First come, first served: a busy model makes room only when its sequences have ended.
+
+    It takes no newcomers while an older request waits for its room. Nobody is preempted unless the bound on waiting
+    would be broken.
+    """
 
     def ends(self, model: Model) -> float:
         """Not by the clock: a busy model drains."""
