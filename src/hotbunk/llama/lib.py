@@ -26,7 +26,7 @@ def library(name: str) -> C.CDLL:
 
 base = library("ggml-base")
 ggml = library("ggml")
-llama = library("llama")
+llama = C.CDLL(api._lib._name)  # the file that the binding loaded, with types of our own
 
 
 def bind(source: C.CDLL, name: str, result: Any, *arguments: Any) -> Any:

@@ -1,0 +1,219 @@
+"""A context: the KV cache of a model's slots, and the evaluation of tokens in them."""
+
+from __future__ import annotations
+
+import ctypes as C
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hotbunk.errors import EngineError
+from hotbunk.llama.device import Device
+from hotbunk.llama.lib import Pointer, Size, api, bind, captured, llama, words
+from hotbunk.llama.memory import footprints
+from hotbunk.llama.state import lay_out
+from hotbunk.placement import Footprint
+
+__all__ = ["Context", "measure"]
+
+_CHUNK = 512  # most tokens in a prefill chunk
+
+
+class _LlamaBatch(C.Structure):
+    _fields_ = (
+        ("n_tokens", C.c_int32),
+        ("token", Pointer),
+        ("embd", Pointer),
+        ("pos", Pointer),
+        ("n_seq_id", Pointer),
+        ("seq_id", Pointer),
+        ("logits", Pointer),
+    )
+
+
+_decode = bind(llama, "llama_decode", C.c_int32, Pointer, _LlamaBatch)
+_logits_at = bind(llama, "llama_get_logits_ith", Pointer, Pointer, C.c_int32)
+_state_size = bind(llama, "llama_state_seq_get_size", Size, Pointer, C.c_int32)
+_state_get = bind(llama, "llama_state_seq_get_data", Size, Pointer, Pointer, Size, C.c_int32)
+_state_set = bind(llama, "llama_state_seq_set_data", Size, Pointer, Pointer, Size, C.c_int32)
+
+_MEANING = {
+    1: "the slot has no room for more tokens",
+    2: "it was interrupted",
+    -1: "the batch is not valid",
+    -2: "there is no memory for it",
+    -3: "the computation failed",
+}
+
+
+class Context:
+    """The KV cache of ``slots`` sequences and the buffers to evaluate them; made by ``Model.context``.
+
+    Attributes:
+        handle: address of the ``llama_context``.
+        slots: sequences it can hold.
+        length: tokens of each slot.
+        chunk: the most tokens one ``prefill`` may have.
+        vocabulary: tokens, and so the number of logits.
+        device: KV and compute bytes on the device, as libllama reports them (weights are the model's).
+        host: the same for host memory.
+    """
+
+    def __init__(self, model: int, device: Device, vocabulary: int, context: int, slots: int, threads: int) -> None:
+        """Make a context of the ``llama_model`` at ``model``.
+
+        Raises:
+            EngineError: libllama cannot, in its own words.
+        """
+        self.slots, self.length, self.chunk, self.vocabulary = slots, context, _chunk(context), vocabulary
+        self.handle = _make(model, context, slots, threads)
+        self._memory = api.llama_get_memory(self.handle)
+        self.device, self.host = (_without_weights(side) for side in footprints(self.handle, device))
+        self._ring = _ring(model, self.handle)
+        self._batch = _Batch(max(self.chunk, slots))
+        self._row = C.c_float * vocabulary
+
+    def prefill(self, slot: int, position: int, tokens: Sequence[int], output: bool) -> None:
+        """Evaluate up to ``chunk`` tokens of one slot from ``position`` on; ``output``: keep the last one's logits.
+
+        Those are then at index -1 (of ``logits`` and ``Sampler.sample``).
+
+        Raises:
+            EngineError: libllama could not, with the reason; clear the slot.
+        """
+        count = len(tokens)
+        batch = self._batch
+        batch.tokens[:count] = tokens
+        batch.positions[:count] = np.arange(position, position + count)
+        batch.slots[:count] = slot
+        batch.outputs[:count] = False
+        batch.outputs[count - 1] = output
+        self._evaluate(count)
+
+    def decode(self, batch: Sequence[tuple[int, int, int]]) -> None:
+        """Evaluate one token for each of some slots: (token, position, slot); index i then gives entry i's logits.
+
+        Raises:
+            EngineError: libllama could not, with the reason; clear the slots.
+        """
+        count = len(batch)
+        arrays = self._batch
+        arrays.tokens[:count], arrays.positions[:count], arrays.slots[:count] = zip(*batch, strict=True)
+        arrays.outputs[:count] = True
+        self._evaluate(count)
+
+    def logits(self, index: int) -> NDArray[np.float32]:
+        """Logits of the whole vocabulary, a view that is valid until the next evaluation.
+
+        Raises:
+            EngineError: none were kept at that index.
+        """
+        address = _logits_at(self.handle, index)
+        if not address:
+            raise EngineError(f"there are no logits at index {index} of the last evaluation")
+        return np.frombuffer(memoryview(self._row.from_address(address)), np.float32)
+
+    def save(self, slot: int) -> NDArray[np.uint8]:
+        """Copy the slot's whole state to host memory; the slot keeps it."""
+        state = np.empty(_state_size(self.handle, slot), np.uint8)
+        with captured() as lines:
+            written = _state_get(self.handle, state.ctypes.data, state.nbytes, slot)
+        if written != state.nbytes:
+            raise EngineError(f"libllama could not save slot {slot}: {words(lines)}")
+        return state
+
+    def restore(self, slot: int, state: NDArray[np.uint8]) -> None:
+        """Replace the slot's state by a saved one, from any slot of any context of this model, cell for cell.
+
+        Raises:
+            EngineError: libllama does not take it; the slot is then empty.
+        """
+        laid, edge = lay_out(np.ascontiguousarray(state), self.slots, self._ring)
+        with captured() as lines:
+            read = _state_set(self.handle, laid.ctypes.data, laid.nbytes, slot)
+        if not read or read != laid.nbytes:
+            self.clear(slot)
+            raise EngineError(f"libllama does not take the state ({laid.nbytes} bytes) of slot {slot}: {words(lines)}")
+        if edge is not None:
+            api.llama_memory_seq_rm(self._memory, slot, edge, -1)
+
+    def clear(self, slot: int) -> None:
+        """Forget the slot's tokens."""
+        api.llama_memory_seq_rm(self._memory, slot, -1, -1)
+
+    def close(self) -> None:
+        """Free it; harmless when already closed."""
+        if self.handle:
+            api.llama_free(self.handle)
+            self.handle = 0
+
+    def _evaluate(self, count: int) -> None:
+        with captured() as lines:
+            code = _decode(self.handle, self._batch.first(count))
+        if code:
+            meaning = _MEANING.get(code, f"code {code}")
+            raise EngineError(f"libllama could not evaluate {count} tokens: {meaning} ({words(lines)})")
+
+
+class _Batch:
+    """The arrays a ``llama_batch`` points into, filled anew for each evaluation."""
+
+    def __init__(self, size: int) -> None:
+        self.tokens, self.positions, self.slots = (np.zeros(size, np.int32) for _ in range(3))
+        self.outputs = np.zeros(size, np.int8)
+        self._ones = np.ones(size, np.int32)
+        self._pointers = self.slots.ctypes.data + 4 * np.arange(size, dtype=np.uintp)
+        self._batch = _LlamaBatch()
+        self._batch.token, self._batch.pos = self.tokens.ctypes.data, self.positions.ctypes.data
+        self._batch.n_seq_id, self._batch.seq_id = self._ones.ctypes.data, self._pointers.ctypes.data
+        self._batch.logits = self.outputs.ctypes.data
+
+    def first(self, count: int) -> _LlamaBatch:
+        self._batch.n_tokens = count
+        return self._batch
+
+
+def measure(model: int, device: Device, context: int, slots: int, threads: int) -> tuple[Footprint, Footprint]:
+    """Bytes on the device and in host memory of a dry model and a context made of it, which takes no memory either.
+
+    Raises:
+        EngineError: libllama cannot make such a context.
+    """
+    handle = _make(model, context, slots, threads)
+    try:
+        return footprints(handle, device)
+    finally:
+        api.llama_free(handle)
+
+
+def _make(model: int, context: int, slots: int, threads: int) -> int:
+    parameters = api.llama_context_default_params()
+    parameters.n_ctx, parameters.n_seq_max = context * slots, slots
+    parameters.n_batch = parameters.n_ubatch = max(_chunk(context), slots)
+    parameters.n_outputs_max = slots  # of a prefill chunk only the last logits are wanted
+    parameters.n_threads = parameters.n_threads_batch = threads
+    # each slot has a stream of its own: what a sequence attends to never depends on its neighbours
+    parameters.kv_unified = False
+    parameters.swa_full = False
+    parameters.offload_kqv, parameters.no_perf = True, True
+    with captured() as lines:
+        handle = api.llama_init_from_model(model, parameters)
+    if not handle:
+        raise EngineError(f"libllama cannot make a context of {slots} slots of {context} tokens: {words(lines)}")
+    return int(handle)
+
+
+def _chunk(context: int) -> int:
+    return min(_CHUNK, context)
+
+
+def _ring(model: int, context: int) -> int:
+    """Cells that a slot has in the cache of the layers with a sliding window, as libllama sizes it; 0 without one."""
+    window = api.llama_model_n_swa(model)
+    cells = min(api.llama_n_ctx_seq(context), window + api.llama_n_ubatch(context))
+    return -(-cells // 256) * 256 if window else 0
+
+
+def _without_weights(side: Footprint) -> Footprint:
+    return Footprint(0, side.kv, side.compute)

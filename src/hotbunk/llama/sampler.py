@@ -1,0 +1,182 @@
+"""Sampling: the next token of a sequence as a pure function of its logits, its tokens and its settings.
+
+There is no random state to keep: the n-th token is drawn with a generator seeded by hash(seed, n). So a sampler that
+is rebuilt from a sequence's tokens draws on exactly as the one that drew them.
+"""
+
+from __future__ import annotations
+
+import ctypes as C
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hotbunk.errors import BadRequest, EngineError
+from hotbunk.llama.context import Context
+from hotbunk.llama.grammar import Candidates, Grammar
+from hotbunk.llama.lib import Pointer, Size, api, bind, llama
+from hotbunk.llama.model import Model
+from hotbunk.worker.protocol import Sampling
+
+__all__ = ["Sampler", "logprobs"]
+
+_Bias = api.llama_logit_bias
+_chain = bind(llama, "llama_sampler_chain_init", Pointer, api.llama_sampler_chain_params)
+_init_bias = bind(llama, "llama_sampler_init_logit_bias", Pointer, C.c_int32, C.c_int32, C.POINTER(_Bias))
+_init_penalties = bind(llama, "llama_sampler_init_penalties", Pointer, C.c_int32, C.c_int32, *[C.c_float] * 3)
+_top_k = bind(llama, "llama_sampler_init_top_k", Pointer, C.c_int32)
+_top_p = bind(llama, "llama_sampler_init_top_p", Pointer, C.c_float, Size)
+_min_p = bind(llama, "llama_sampler_init_min_p", Pointer, C.c_float, Size)
+_temperature = bind(llama, "llama_sampler_init_temp", Pointer, C.c_float)
+_most_likely = bind(llama, "llama_sampler_init_greedy", Pointer)
+_dist = bind(llama, "llama_sampler_init_dist", Pointer, C.c_uint32)
+_sample = bind(llama, "llama_sampler_sample", C.c_int32, Pointer, Pointer, C.c_int32)
+_add = bind(llama, "llama_sampler_chain_add", None, Pointer, Pointer)
+_remove = bind(llama, "llama_sampler_chain_remove", Pointer, Pointer, C.c_int32)
+_free = bind(llama, "llama_sampler_free", None, Pointer)
+_accept = bind(llama, "llama_sampler_accept", None, Pointer, C.c_int32)
+
+_MASK = (1 << 64) - 1
+
+
+class Sampler:
+    """Draws the tokens of one sequence; one rebuilt from ``generated`` goes on exactly as the living one would.
+
+    In the order applied: logit bias; ``repeat_penalty`` over the last tokens, the prompt's included; presence and
+    frequency penalties over the generated tokens (at most as many as the model's trained context); top k; top p; min
+    p; temperature; the draw. With a grammar the token is first drawn without it and, if refused, drawn again among
+    those that it allows.
+    """
+
+    def __init__(self, sampling: Sampling, model: Model, prompt: Sequence[int], generated: Sequence[int]) -> None:
+        """Build the chain and let it accept what was generated already.
+
+        Raises:
+            BadRequest: the grammar, a biased token or a penalty is not valid, or the grammar refuses ``generated``.
+        """
+        self._seed, self._drawn = sampling.seed, len(generated)
+        self._greedy = sampling.temperature <= 0
+        self._grammar = Grammar(model.grammar_vocab(), sampling.grammar, generated) if sampling.grammar else None
+        try:
+            stages = _stages(sampling, model, prompt, generated)
+        except BadRequest:
+            self._close_grammar()
+            raise
+        self._plain = self._greedy and not stages and not self._grammar
+        self._chain = _chain(api.llama_sampler_chain_default_params())
+        self._last = len(stages)  # place of the stage that draws
+        for stage in [*stages, _most_likely() if self._greedy else _dist(0)]:
+            _add(self._chain, stage)
+
+    def sample(self, context: Context, index: int) -> int:
+        """Draw the next token from the logits at ``index`` of the last evaluation, and accept it.
+
+        Raises:
+            EngineError: the grammar allows no token of the vocabulary.
+        """
+        if self._plain:
+            token = int(context.logits(index).argmax())
+        else:
+            self._reseed()
+            token = self._constrained(context, index) if self._grammar else _sample(self._chain, context.handle, index)
+        self._drawn += 1
+        return token
+
+    def close(self) -> None:
+        """Free the chain; harmless when already closed."""
+        if self._chain:
+            _free(self._chain)
+            self._chain = None
+        self._close_grammar()
+
+    def _constrained(self, context: Context, index: int) -> int:
+        assert self._grammar
+        logits = context.logits(index)
+        token, _ = Candidates(logits).choose(self._chain)
+        if not self._grammar.allows(token):
+            self._reseed()  # both draws are the same function of the seed
+            candidates = Candidates(logits)
+            candidates.apply(self._grammar.handle)
+            token, logit = candidates.choose(self._chain)
+            if logit == -np.inf:
+                raise EngineError("the grammar allows no token of the vocabulary here")
+        self._grammar.accept(token)
+        _accept(self._chain, token)
+        return token
+
+    def _reseed(self) -> None:
+        """Put a fresh generator at the end of the chain, so that the draw depends on nothing drawn before."""
+        if not self._greedy:
+            _free(_remove(self._chain, self._last))
+            _add(self._chain, _dist(_hash(self._seed, self._drawn)))
+
+    def _close_grammar(self) -> None:
+        if self._grammar:
+            self._grammar.close()
+            self._grammar = None
+
+
+def logprobs(logits: NDArray[np.float32], token: int, count: int) -> tuple[float, list[tuple[int, float]]]:
+    """Natural log-probability of ``token``, and the ``count`` likeliest tokens with theirs, from unmodified logits."""
+    peak = logits.max()
+    total = float(peak) + float(np.log(np.exp(logits - peak, dtype=np.float32).sum(dtype=np.float64)))
+    count = min(count, logits.size)
+    top = np.argpartition(logits, -count)[-count:] if count else np.empty(0, np.intp)
+    order = sorted(top.tolist(), key=lambda other: (-float(logits[other]), other))
+    return float(logits[token]) - total, [(other, float(logits[other]) - total) for other in order]
+
+
+def _stages(sampling: Sampling, model: Model, prompt: Sequence[int], generated: Sequence[int]) -> list[int]:
+    """The chain without its last stage, having accepted what there is; nothing in it where it would do nothing."""
+    if not sampling.repeat_penalty > 0:
+        raise BadRequest(f"repeat_penalty must be above 0, not {sampling.repeat_penalty}", "repeat_penalty")
+    stages = [_bias(sampling.logit_bias, model.vocabulary)] if sampling.logit_bias else []
+    window = sampling.repeat_last_n if 0 <= sampling.repeat_last_n < model.trained else model.trained
+    if sampling.repeat_penalty != 1 and window:
+        recent = [*prompt, *generated][-window:]
+        stages.append(_penalties(model.vocabulary, window, (sampling.repeat_penalty, 0, 0), recent))
+    if sampling.frequency_penalty or sampling.presence_penalty:
+        strengths = (1, sampling.frequency_penalty, sampling.presence_penalty)
+        stages.append(_penalties(model.vocabulary, model.trained, strengths, generated))
+    if sampling.temperature > 0:
+        stages += _narrowing(sampling)
+    return stages
+
+
+def _narrowing(sampling: Sampling) -> list[int]:
+    stages = []
+    if sampling.top_k > 0:
+        stages.append(_top_k(sampling.top_k))
+    if sampling.top_p < 1:
+        stages.append(_top_p(sampling.top_p, 1))
+    if sampling.min_p > 0:
+        stages.append(_min_p(sampling.min_p, 1))
+    if sampling.temperature != 1:
+        stages.append(_temperature(sampling.temperature))
+    return stages
+
+
+def _bias(biases: dict[int, float], vocabulary: int) -> int:
+    for token in biases:
+        if not 0 <= token < vocabulary:
+            raise BadRequest(
+                f"logit_bias names token {token}; this model has tokens 0 to {vocabulary - 1}", "logit_bias"
+            )
+    return int(_init_bias(vocabulary, len(biases), (_Bias * len(biases))(*[_Bias(*each) for each in biases.items()])))
+
+
+def _penalties(vocabulary: int, window: int, strengths: tuple[float, float, float], tokens: Sequence[int]) -> int:
+    """Penalise by (repeat, frequency, presence) over a window that holds ``tokens`` already."""
+    stage = int(_init_penalties(vocabulary, window, *strengths))
+    for token in tokens:
+        _accept(stage, token)
+    return stage
+
+
+def _hash(seed: int, n: int) -> int:
+    """Mix seed and n (splitmix64); 31 bits, since all ones would mean a random seed to libllama."""
+    x = (seed * 0x9E3779B97F4A7C15 + n * 0xD1B54A32D192ED03 + 0x632BE59BD9B4E019) & _MASK
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
+    return (x ^ (x >> 31)) & 0x7FFFFFFF

@@ -1,0 +1,139 @@
+"""Shells: opened models with nothing of ours on the device.
+
+Where libllama puts a model's KV cache and compute buffers is fixed when it is opened, by ``n_gpu_layers``; where its
+weights are is not. So there is a shell for each residency in use, opened in some hundredths of a second since all its
+weights stay in the mapped file, and the tensors of the shell in use are pointed at the pieces on the device.
+"""
+
+from __future__ import annotations
+
+import ctypes as C
+from collections.abc import Sequence
+from typing import Any
+
+from hotbunk.errors import EngineError
+from hotbunk.llama import tensor
+from hotbunk.llama.device import Device
+from hotbunk.llama.gguf import Gguf
+from hotbunk.llama.lib import Pointer, Size, api, base, bind, captured, words
+from hotbunk.llama.piece import Piece
+from hotbunk.llama.tensor import Tensor
+
+__all__ = ["Opened", "Shell"]
+
+_INTEGER, _STRING = 0, 3  # enum llama_model_kv_override_type
+# These two are left to libllama, which makes a copy for each side that needs one (and they are tiny)
+_LEFT = "rope_freqs|rope_factors"
+_EMBEDDING = "token_embd.weight"
+
+_cpu = bind(base, "ggml_backend_cpu_buffer_type", Pointer)
+_buffer_size = bind(base, "ggml_backend_buffer_get_size", Size, Pointer)
+
+
+class _Override(C.Structure):
+    _fields_ = (("pattern", C.c_char_p), ("buffer_type", Pointer))
+
+
+class Opened:
+    """A ``llama_model``, without a vocabulary but for its size.
+
+    ``overrides`` say which tensors (regular expressions of names) go to which buffer type. ``dry``: nothing is
+    allocated nor read; it can only tell what memory it would take.
+
+    Raises:
+        EngineError: libllama cannot open it, in its own words.
+    """
+
+    def __init__(
+        self, gguf: Gguf, device: Device, layers: int, overrides: Sequence[tuple[str, int]] = (), dry: bool = False
+    ) -> None:
+        parameters = api.llama_model_default_params()
+        # only this device is ever touched: for the CPU, none
+        devices = (Pointer * 2)(None if device.is_cpu else device.handle, None)
+        places = (_Override * (len(overrides) + 1))(*[_Override(name.encode(), kind) for name, kind in overrides])
+        values = _without_vocabulary(gguf)
+        self._kept = (devices, places, values)
+        parameters.devices = C.addressof(devices)
+        parameters.tensor_buft_overrides = C.addressof(places)
+        parameters.kv_overrides = C.cast(values, type(parameters.kv_overrides))
+        parameters.n_gpu_layers = 0 if device.is_cpu else layers
+        parameters.load_mode = api.LLAMA_LOAD_MODE_NONE if dry else api.LLAMA_LOAD_MODE_MMAP
+        parameters.lazy_mode = api.LLAMA_LAZY_MODE_OFF
+        parameters.use_extra_bufts, parameters.load_mtp, parameters.no_alloc = False, False, dry
+        self.handle = _load(gguf, parameters)
+
+    def close(self) -> None:
+        """Free it; harmless when already closed."""
+        if self.handle:
+            api.llama_model_free(self.handle)
+            self.handle = 0
+
+
+class Shell(Opened):
+    """A model whose weights are all in the mapped file until they are pointed at pieces.
+
+    ``groups`` holds the tensors that can move, layer by layer in the order of promotion: the head, then the blocks
+    from last to first. ``second_head``: the tied head shall be a tensor of its own, which libllama puts on the device.
+    ``own`` is the bytes on the device that libllama itself put there.
+    """
+
+    def __init__(self, gguf: Gguf, device: Device, layers: int, second_head: bool = False) -> None:
+        left = f"{_LEFT}|{_EMBEDDING}" if second_head else _LEFT
+        super().__init__(gguf, device, layers, [(f"^(?!{left})", _cpu())])
+        try:
+            tensors = tensor.of_model(self.handle)
+        except EngineError:
+            self.close()
+            raise
+        self.groups = _by_layer(tensors, gguf, second_head)
+        self.own = _bytes_on(device, tensors)
+        self._at: list[Piece | None] = [None] * len(self.groups)
+
+    def point(self, pieces: Sequence[Piece]) -> None:
+        """Point the first layers' tensors at the pieces, and all others home."""
+        for layer, tensors in enumerate(self.groups):
+            piece = pieces[layer] if layer < len(pieces) else None
+            if piece is not self._at[layer]:
+                self._at[layer] = piece
+                _settle(tensors, piece)
+
+
+def _settle(tensors: list[Tensor], piece: Piece | None) -> None:
+    if piece:
+        piece.take(tensors)
+    else:
+        for each in tensors:
+            each.withdraw()
+
+
+def _load(gguf: Gguf, parameters: api.llama_model_params) -> int:
+    with captured() as lines:
+        handle = api.llama_model_load_from_file(str(gguf.files[0]).encode(), parameters)
+    if not handle:
+        raise EngineError(f"libllama cannot open {gguf.files[0].name}: {words(lines)}")
+    return int(handle)
+
+
+def _without_vocabulary(gguf: Gguf) -> Any:
+    """Metadata overrides that leave the vocabulary out (it costs 0.1 to 0.3 s) but for its size."""
+    values: Any = (api.llama_model_kv_override * 3)()
+    values[0].tag, values[0].key, values[0].value.val_str = _STRING, b"tokenizer.ggml.model", b"no_vocab"
+    values[1].tag, values[1].key = _INTEGER, f"{gguf.architecture}.vocab_size".encode()
+    values[1].value.val_i64 = gguf.vocabulary
+    return values
+
+
+def _by_layer(tensors: list[Tensor], gguf: Gguf, second_head: bool) -> list[list[Tensor]]:
+    groups: list[list[Tensor]] = [[] for _ in range(gguf.blocks + 1)]
+    for each in tensors:
+        kind, _, rest = each.name.partition(".")
+        if kind == "blk":
+            groups[gguf.blocks - int(rest.partition(".")[0])].append(each)
+        elif kind.startswith("output") or (each.name == _EMBEDDING and gguf.tied and not second_head):
+            groups[0].append(each)
+    return groups
+
+
+def _bytes_on(device: Device, tensors: list[Tensor]) -> int:
+    buffers = {each.buffer for each in tensors if not device.is_cpu and each.on(device.buffer_type)}
+    return sum(_buffer_size(buffer) for buffer in buffers)

@@ -1,0 +1,175 @@
+"""Tensors of a living model, and where their bytes are: two fields of ``ggml_tensor``, found and checked at start.
+
+A tensor's place is its ``buffer`` and its ``data``. Moving it is setting both; libggml has a function for the way in
+(``ggml_backend_tensor_alloc``) but none for the way out, so the fields' offsets must be known.
+"""
+
+from __future__ import annotations
+
+import ctypes as C
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from hotbunk.errors import EngineError
+from hotbunk.llama.lib import Pointer, Size, base, bind, llama
+
+__all__ = ["TRIED", "Tensor", "check", "of_model", "supports_lookup"]
+
+TRIED = ("0.3.36",)
+"""Versions of llama-cpp-python that these checks were tried with."""
+
+_MAP = "_Z29llama_internal_get_tensor_mapB5cxx11PK11llama_model"  # a vector<pair<string, ggml_tensor *>>
+_ENTRY = 40  # bytes of such a pair: a string of 32 and a pointer
+_STRUCT = 336  # bytes of ggml_tensor to look for a field in
+_I32, _F32 = 26, 0  # enum ggml_type
+
+
+class _InitParams(C.Structure):
+    _fields_ = (("size", Size), ("memory", Pointer), ("no_alloc", C.c_bool))
+
+
+_init = bind(base, "ggml_init", Pointer, _InitParams)
+_free = bind(base, "ggml_free", None, Pointer)
+_new_tensor = bind(base, "ggml_new_tensor_1d", Pointer, Pointer, C.c_int, C.c_int64)
+_get_rows = bind(base, "ggml_get_rows", Pointer, Pointer, Pointer, Pointer)
+_supports_op = bind(base, "ggml_backend_dev_supports_op", C.c_bool, Pointer, Pointer)
+_get_name = bind(base, "ggml_get_name", C.c_char_p, Pointer)
+_get_data = bind(base, "ggml_get_data", Pointer, Pointer)
+_nbytes = bind(base, "ggml_nbytes", Size, Pointer)
+_alloc = bind(base, "ggml_backend_tensor_alloc", C.c_int, Pointer, Pointer, Pointer)
+_get = bind(base, "ggml_backend_tensor_get", None, Pointer, Pointer, Size, Size)
+_set = bind(base, "ggml_backend_tensor_set", None, Pointer, Pointer, Size, Size)
+_cpu = bind(base, "ggml_backend_cpu_buffer_type", Pointer)
+_alloc_buffer = bind(base, "ggml_backend_buft_alloc_buffer", Pointer, Pointer, Size)
+_buffer_base = bind(base, "ggml_backend_buffer_get_base", Pointer, Pointer)
+_buffer_type = bind(base, "ggml_backend_buffer_get_type", Pointer, Pointer)
+_buffer_free = bind(base, "ggml_backend_buffer_free", None, Pointer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Offsets:
+    buffer: int
+    data: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor of a shell and its home: ``buffer`` and ``data`` are where libllama put it, in the mapped file."""
+
+    name: str
+    address: int
+    size: int
+    buffer: int
+    data: int
+
+    def place(self, buffer: int, data: int) -> None:
+        """Point it into a device buffer."""
+        self._point(0, 0)  # libggml insists that it be nowhere before
+        if _alloc(buffer, self.address, data) != 0:
+            self.withdraw()
+            raise EngineError(f"the device refused to take tensor {self.name}")
+
+    def withdraw(self) -> None:
+        """Point it back home."""
+        self._point(self.buffer, self.data)
+
+    def fill(self) -> int:
+        """Copy its bytes from home to where it points now; returns how many."""
+        _set(self.address, self.data, 0, self.size)
+        return self.size
+
+    def on(self, buffer_type: int) -> bool:
+        """Whether its home is memory of that type."""
+        return bool(_buffer_type(self.buffer) == buffer_type)
+
+    def _point(self, buffer: int, data: int) -> None:
+        offsets = check()
+        _word(self.address + offsets.buffer).value = buffer or None
+        _word(self.address + offsets.data).value = data or None
+
+
+def of_model(model: int) -> list[Tensor]:
+    """All tensors of a model, where they are now; a duplicated one (rope frequencies, a tied head) comes twice.
+
+    Raises:
+        EngineError: what libllama's internal map holds does not look as expected.
+    """
+    offsets = check()
+    tensors = []
+    for name, address in _walk(model):
+        if name != _get_name(address) or _get_data(address) != _word(address + offsets.data).value:
+            raise EngineError(f"libllama's tensor map is not laid out as expected (at {name!r})")
+        buffer = _word(address + offsets.buffer).value or 0
+        tensors.append(Tensor(name.decode(), address, _nbytes(address), buffer, _get_data(address) or 0))
+    if not tensors:
+        raise EngineError("libllama's tensor map is empty")
+    return tensors
+
+
+@cache
+def check() -> _Offsets:
+    """Find the fields' offsets on a tensor of our own and move its bytes about to prove them.
+
+    Raises:
+        EngineError: some part of libllama is not as expected.
+    """
+    try:
+        bind(llama, _MAP, Pointer, Pointer)
+    except AttributeError as error:
+        raise EngineError(f"libllama does not export {_MAP}") from error
+    count = 64
+    context = _init(_InitParams(1 << 16, None, True))
+    buffer = _alloc_buffer(_cpu(), 4 * count)
+    try:
+        return _prove(_new_tensor(context, _F32, count), buffer, count)
+    finally:
+        _buffer_free(buffer)
+        _free(context)
+
+
+def _prove(tensor: int, buffer: int, count: int) -> _Offsets:
+    if _alloc(buffer, tensor, _buffer_base(buffer)) != 0:
+        raise EngineError("libggml could not place a tensor of its own")
+    offsets = _Offsets(_find(tensor, buffer, "buffer"), _find(tensor, _get_data(tensor), "data"))
+    values, back, elsewhere = np.arange(count, dtype=np.float32), np.empty(count, np.float32), -np.ones(count, "f4")
+    _set(tensor, values.ctypes.data, 0, values.nbytes)
+    _get(tensor, back.ctypes.data, 0, back.nbytes)
+    _word(tensor + offsets.data).value = elsewhere.ctypes.data
+    moved = np.ctypeslib.as_array((C.c_float * count).from_address(_get_data(tensor)))
+    if not (np.array_equal(values, back) and np.array_equal(moved, elsewhere)):
+        raise EngineError("a moved tensor does not keep its bytes")
+    return offsets
+
+
+def _find(tensor: int, value: int, field: str) -> int:
+    found = [offset for offset in range(0, _STRUCT, 8) if _word(tensor + offset).value == value]
+    if len(found) != 1:
+        raise EngineError(f"ggml_tensor.{field} is not where it can be found ({len(found)} candidates)")
+    return found[0]
+
+
+def supports_lookup(device: int, tensor: Tensor) -> bool:
+    """Whether the device can look up rows of this tensor, as an embedding is used."""
+    context = _init(_InitParams(1 << 16, None, True))
+    try:
+        rows = _new_tensor(context, _I32, 8)
+        return bool(_supports_op(device, _get_rows(context, tensor.address, rows)))
+    finally:
+        _free(context)
+
+
+def _walk(model: int) -> Iterator[tuple[bytes, int]]:
+    vector = bind(llama, _MAP, Pointer, Pointer)(model)
+    begin, end = _word(vector).value or 0, _word(vector + 8).value or 0
+    if (end - begin) % _ENTRY:
+        raise EngineError("libllama's tensor map is not laid out as expected")
+    for entry in range(begin, end, _ENTRY):
+        length = Size.from_address(entry + 8).value
+        yield C.string_at(_word(entry).value or 0, length), _word(entry + 32).value or 0
+
+
+def _word(address: int) -> Pointer:
+    return Pointer.from_address(address)

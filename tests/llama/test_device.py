@@ -1,0 +1,47 @@
+"""Devices are found by name, and what is not there is said so."""
+
+import subprocess
+import sys
+
+import pytest
+
+from hotbunk.errors import HotbunkError
+from hotbunk.llama.device import open_device
+
+
+def test_the_cpu() -> None:
+    device = open_device("cpu")
+    free, total = device.memory()
+    assert device.is_cpu
+    assert device.spec == "cpu"
+    assert 0 < free <= total
+
+
+def test_a_device_by_address(rpc_device: str) -> None:
+    device = open_device(rpc_device)
+    assert not device.is_cpu
+    assert device.memory()[1] > 0
+    assert open_device(rpc_device) is device
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ("CUDA7", "no device 'CUDA7' here; known devices: auto, cpu"),
+        ("rpc:127.0.0.1:1", "nobody answers there"),
+        ("rpc:nowhere", "write rpc:HOST:PORT"),
+        ("rpc:127.0.0.1:many", "write rpc:HOST:PORT"),
+    ],
+)
+def test_an_unknown_device_is_refused(spec: str, reason: str) -> None:
+    with pytest.raises(HotbunkError, match=reason):
+        open_device(spec)
+
+
+def test_a_port_in_use_is_said(rpc_device: str) -> None:
+    port = rpc_device.rpartition(":")[2]
+    ended = subprocess.run(
+        [sys.executable, "-m", "hotbunk.llama.rpc", "--port", port], capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in ended.stderr
