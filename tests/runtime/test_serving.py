@@ -86,7 +86,7 @@ def test_loading_resizing_and_unloading_by_order(smollm2: Path, gemma3: Path, rp
         async with running(settings(smollm2, gemma3, device=rpc_device)) as runtime:
             whole = await runtime.load("small", None)
             assert (whole["state"], whole["layers"]) == ("ready", whole["layers_total"])
-            answer = runtime.submit(job("small", 100))
+            answer = runtime.submit(job("small", 30))
             tokens = aiter(answer)
             taken = await some(tokens, 3)
             part = await runtime.load("small", 7)
@@ -94,7 +94,7 @@ def test_loading_resizing_and_unloading_by_order(smollm2: Path, gemma3: Path, rp
             assert part["device_bytes"] < whole["device_bytes"]
             assert (await runtime.unload("small"))["state"] in ("absent", "loading")
             taken += [t.token async for group in tokens for t in group]
-            assert len(taken) == 100
+            assert len(taken) == 30
             assert isinstance(await refusal(runtime.load("small", 99)), BadRequest)
 
     run(test)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections import deque
 from math import ceil
 from pathlib import Path
-from time import monotonic, time
+from time import monotonic
 from typing import Any
 
 from hotbunk.config import Config, DeviceConfig
@@ -18,6 +17,7 @@ from hotbunk.placement import Placement
 from hotbunk.runtime.catalog import Entry, waited
 from hotbunk.runtime.generation import LiveGeneration
 from hotbunk.runtime.job import Job
+from hotbunk.runtime.journal import Journal
 from hotbunk.runtime.process import Worker, WorkerLost
 from hotbunk.runtime.supervisor import Supervisor
 from hotbunk.runtime.survey import default_budget, survey
@@ -42,7 +42,7 @@ class Driver:
         self.device = device
         self.entries: dict[str, Entry] = {}
         self.jobs: dict[int, LiveGeneration] = {}
-        self.decisions: deque[dict[str, Any]] = deque(maxlen=200)
+        self._journal = Journal()
         policy = POLICIES[config.policy](Bound(config.max_wait, config.max_queue), config.quantum)
         self._scheduler = Scheduler(device.budget or 0, policy)
         self._supervisor = Supervisor(
@@ -182,23 +182,7 @@ class Driver:
                 self._supervisor.send(wire.Suspend(action.sequence))
             case actions.Resume():
                 self._supervisor.send(wire.Resume(action.sequence))
-        self._note(action)
-
-    def _note(self, action: actions.Decision) -> None:
-        """Remember a decision for ``/api/state``; what it cost is filled in when it is done."""
-        what = type(action).__name__.lower()
-        note = {"time": time(), "action": what, "model": action.model, "reason": action.reason, "seconds": None}
-        sequence = getattr(action, "sequence", None)
-        self.decisions.append(note if sequence is None else {**note, "sequence": sequence})
-        if not isinstance(action, actions.Start | actions.Resume):
-            log.info("%s %s: %s", what, action.model, action.reason)
-
-    def _cost(self, action: str, key: str, value: object, **cost: Any) -> None:
-        """Fill in what the latest such decision cost."""
-        for note in reversed(self.decisions):
-            if note["action"] == action and note.get(key) == value and note["seconds"] is None:
-                note.update(cost)
-                return
+        self._journal.note(action)
 
     # ------------------------------------------------------------ reports
 
@@ -221,7 +205,7 @@ class Driver:
                 if job := self.jobs.get(report.sequence):
                     job.resumed()
                     self.entries[job.job.model].counts["resumes"] += 1
-                    self._cost("resume", "sequence", report.sequence, seconds=report.seconds, bytes=report.size)
+                    self._journal.carried(report.sequence, "resume", seconds=report.seconds, bytes=report.size)
             case wire.Failed():
                 self._failed(report)
 
@@ -241,8 +225,7 @@ class Driver:
         entry.counts["loads"] += 1
         entry.counts["bytes_moved"] += report.moved
         cost = {"seconds": report.seconds, "bytes": report.moved, "steps": report.steps}
-        self._cost("load", "model", report.model, **cost)
-        self._cost("resize", "model", report.model, **cost)
+        self._journal.moved(report.model, "load", "resize", **cost)
         if entry.costs:
             entry.costs.loads.append(now - begin)
             self._learned(entry)
@@ -252,7 +235,7 @@ class Driver:
     def _unloaded(self, report: wire.Unloaded) -> None:
         now, entry = monotonic(), self.entries[report.model]
         entry.counts["unloads"] += 1
-        self._cost("unload", "model", report.model, seconds=report.seconds, bytes=report.freed)
+        self._journal.moved(report.model, "unload", seconds=report.seconds, bytes=report.freed)
         if entry.costs:
             entry.costs.leaves.append(now - entry.left)
             self._learned(entry)
@@ -267,7 +250,7 @@ class Driver:
         if job := self.jobs.get(report.sequence):
             job.paused()
             self.entries[job.job.model].counts["suspends"] += 1
-            self._cost("suspend", "sequence", report.sequence, seconds=report.seconds, bytes=report.size)
+            self._journal.carried(report.sequence, "suspend", seconds=report.seconds, bytes=report.size)
             self._tell(events.Suspended(monotonic(), job.job.model, report.sequence))
 
     def _failed(self, report: wire.Failed) -> None:
@@ -348,7 +331,7 @@ class Driver:
                 for s in m.queue
             ],
             "sequences": [self._sequence(job) for job in self.jobs.values()],
-            "decisions": list(self.decisions),
+            "decisions": list(self._journal.notes),
             "counters": {id: dict(entry.counts) for id, entry in self.entries.items()},
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import inf
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from hotbunk.scheduler.actions import Decision, Load, Resume, Start, Suspend, Unload
 from hotbunk.scheduler.agenda import Agenda, Bound, agenda, cost
@@ -50,6 +50,7 @@ class Turns:
 
     bound: Bound = field(default_factory=Bound)
     quantum: float = 2.0
+    drains: ClassVar[bool] = False
 
     def ends(self, model: Model) -> float:
         """When the turn of a busy model ends if its room is wanted; inf: when it has nothing left to do."""
@@ -109,13 +110,14 @@ class Turns:
     def _barrier(self, model: Model, rooms: list[Room], now: float) -> float:
         """Younger sequences than this are not let in.
 
-        Nobody is where it leaves now, nor, where it drains, before those who wait for it to drain.
+        Where the model leaves now, nobody is; where it drains, nobody who came after it was loaded and after those who
+        wait for it to drain.
         """
         claimants = [r for r in rooms if model.id in {v.id for v in r.victims}]
         if any(r.ready <= now for r in claimants):
             return -inf
-        drains = [r.model.demand for r in claimants if self.ends(model) == inf and r.model.priority >= model.priority]
-        return min((t for t in drains if t is not None), default=inf)
+        demands = [r.model.demand for r in claimants if self.drains and r.model.priority >= model.priority]
+        return max(model.since, min((t for t in demands if t is not None), default=inf))
 
 
 class Fifo(Turns):
@@ -125,9 +127,12 @@ class Fifo(Turns):
     would be broken.
     """
 
+    drains: ClassVar[bool] = True
+
     def ends(self, model: Model) -> float:
-        """Not by the clock: a busy model drains."""
-        return inf if model.running or model.suspending else model.over
+        """Not by the clock: a busy model drains; those who waited when it was loaded belong to its turn."""
+        entering = any(s.since <= model.since for s in model.queue)
+        return inf if model.running or model.suspending or entering else model.since
 
 
 class Timeslice(Turns):
