@@ -53,6 +53,16 @@ def test_every_admitted_request_ends_exactly_once(device: Device) -> None:
     assert not any(list(m.sequences()) for m in device.scheduler.snapshot.models.values())
 
 
+def test_a_turn_is_over_soon_where_loading_was_faster_than_its_bound() -> None:
+    device = Device(Scheduler(10, POLICIES["timeslice"](Bound(wait=300.0), quantum=2.0)), pace=lambda: 0.01)
+    for name in "ab":
+        device.tell(events.Added(0.0, name, (placement(8),), load=60.0, leave=1.0))
+    device.arrive(0.0, "a", inf)
+    device.arrive(1.0, "b", 1.0)
+    device.run(until=100.0)
+    assert device.requests[1].waited < 5.0
+
+
 @pytest.mark.parametrize("policy", sorted(POLICIES))
 def test_a_model_kept_busy_for_ever_cannot_starve_another(policy: str) -> None:
     bound = Bound(wait=30.0)

@@ -260,6 +260,8 @@ class Driver:
                 self._drop(job, report.message)
         elif report.model in self.entries and report.command in ("Load", "Resize"):
             self._settle(report.model, UnusableModel(report.message))
+            self._supervisor.send(wire.Unload(report.model))  # whatever is left of it there
+            self.entries[report.model].left = monotonic()
             self._tell(events.Failed(monotonic(), report.model, monotonic() + RETRY))
             self._strike(self.entries[report.model], report.message)
 

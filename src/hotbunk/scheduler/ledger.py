@@ -49,7 +49,10 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
             return _suspended(model, event.sequence, now)
         case events.Loaded():
             placed = replace(event.placement, device=event.device)
-            return replace(model, phase=Phase.READY, placement=placed, since=now, used=now, retry=0.0, wanted=None)
+            # it may have come sooner than the bound on loading said
+            over = min(model.over, now + model.least)
+            ready = replace(model, phase=Phase.READY, placement=placed, since=now, used=now, over=over)
+            return replace(ready, retry=0.0, wanted=None)
         case events.Unloaded():
             return _gone(model, now)
         case events.Failed():
@@ -105,8 +108,10 @@ def _suspended(model: Model, number: int, now: float) -> Model:
     )
 
 
-def carry_out(snapshot: Snapshot, action: actions.Decision, over: float) -> Snapshot:
-    """The snapshot once ``action`` has been handed to the driver; ``over`` is when a turn it begins may end.
+def carry_out(snapshot: Snapshot, action: actions.Decision, over: float, least: float) -> Snapshot:
+    """The snapshot once ``action`` has been handed to the driver.
+
+    A turn that it begins may end at ``over``, or ``least`` seconds after the model is ready if that comes first.
 
     Raises:
         IllegalAction: the device's budget, the model's phase or its slots do not allow it.
@@ -116,7 +121,8 @@ def carry_out(snapshot: Snapshot, action: actions.Decision, over: float) -> Snap
         case actions.Load():
             _demand(model.phase is Phase.ABSENT, action)
             _demand(action.placement.device.total <= snapshot.free, action)
-            model = replace(model, phase=Phase.LOADING, placement=action.placement, since=snapshot.now, over=over)
+            model = replace(model, phase=Phase.LOADING, placement=action.placement, since=snapshot.now)
+            model = replace(model, over=over, least=least)
         case actions.Resize():
             _demand(model.phase is Phase.READY, action)
             _demand(action.placement.device.total <= snapshot.free + model.bytes, action)

@@ -37,7 +37,8 @@ class Scheduler:
         for action in decided:
             model = self.snapshot.models[action.model]
             move = model.load if isinstance(action, actions.Load) else model.leave
-            self.snapshot = carry_out(self.snapshot, action, base + move + least_turn(model, self.policy.quantum))
+            least = least_turn(model, self.policy.quantum)
+            self.snapshot = carry_out(self.snapshot, action, base + move + least, least)
         return decided
 
     def _ordered(self, event: events.Event) -> list[actions.Decision]:

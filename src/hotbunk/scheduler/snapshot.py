@@ -36,7 +36,7 @@ class Model:
 
     ``placements`` are the ways it may be loaded, best first. ``load`` and ``leave`` bound the seconds that bringing it
     in and taking it out (its sequences' state included) may take. A **turn** is one stay on the device: ``over`` is
-    when the turn has had its least duration, so that the model may be preempted for one whose time has come.
+    when the turn has had its ``least`` duration, so that the model may be preempted for one whose time has come.
     """
 
     id: str
@@ -50,6 +50,7 @@ class Model:
     since: float = 0.0
     used: float = 0.0
     over: float = 0.0
+    least: float = 0.0
     retry: float = 0.0
     wanted: float | None = None
     queue: tuple[Sequence, ...] = ()
