@@ -26,8 +26,8 @@ types: $(INSTALLED)
 unit: $(INSTALLED)
 	$(BIN)/pytest $(ARGS)
 
-bench: $(INSTALLED) ## compare with bare libllama, both measured in one run
-	@$(BIN)/hotbunk bench $(ARGS)
+bench: $(INSTALLED) ## compare with bare libllama, both measured in one run (ARGS=--help: what can be set)
+	@$(BIN)/hotbunk bench decode $(ARGS)
 
 format: $(INSTALLED) ## put the code in order
 	$(BIN)/ruff format .

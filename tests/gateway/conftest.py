@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from tests.gateway.fake import Fake
 
 from hotbunk.gateway.app import Gateway, build
 from hotbunk.gateway.server import address, bind
 from hotbunk.llama.vocab import Vocab
+from tests.gateway.fake import Fake
 
 
 @pytest.fixture(scope="session")

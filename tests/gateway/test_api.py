@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from tests.gateway.fake import CONTEXT, Fake
 
 from hotbunk.llama.vocab import Vocab
+from tests.gateway.fake import CONTEXT, Fake
 
 HELLO: Any = [{"role": "user", "content": "Hello"}]
 

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from tests.gateway.fake import CONTEXT, Fake, FakeGeneration
 
 from hotbunk.errors import EngineError, Overloaded
 from hotbunk.gateway import app
+from tests.gateway.fake import CONTEXT, Fake, FakeGeneration
 
 CHAT: dict[str, Any] = {"model": "smol", "messages": [{"role": "user", "content": "Hello"}]}
 TEXT: dict[str, Any] = {"model": "smol", "prompt": "x"}

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import hotbunk
-from hotbunk.cli import models, serve
+from hotbunk.cli import bench, demo, models, serve
 from hotbunk.errors import HotbunkError
 
 __all__ = ["app", "main"]
@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 app.command()(models.models)
 app.command()(serve.serve)
+app.command()(demo.demo)
+app.add_typer(bench.app, name="bench")
 
 
 def _version(wanted: bool) -> None:

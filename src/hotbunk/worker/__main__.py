@@ -1,0 +1,103 @@
+"""The worker process: ``python -m hotbunk.worker --endpoint ipc:///... --device SPEC``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+from hotbunk.errors import EngineError, HotbunkError
+from hotbunk.llama import tensor
+from hotbunk.llama.device import Device, open_device
+from hotbunk.worker.arena import Arena
+from hotbunk.worker.engine import Engine
+from hotbunk.worker.link import Link
+from hotbunk.worker.protocol import Beat, Hello, Shutdown
+from hotbunk.worker.watch import Watch
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="hotbunk.worker", description=__doc__)
+    parser.add_argument("--endpoint", required=True, help="ZeroMQ address that the runtime has bound")
+    parser.add_argument("--device", required=True, help="auto, cpu, a name libllama gives, or rpc:HOST:PORT")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--held-budget", type=int, default=1 << 30, help="bytes of suspended states kept in memory")
+    parser.add_argument("--spill-dir", type=Path, default=Path(tempfile.gettempdir()), help="where the others go")
+    parser.add_argument("--host-parent-pid", type=int, default=None, help="exit when this is not the parent any more")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Serve commands until ``Shutdown``. Exit status 2: the device cannot be opened."""
+    arguments = _arguments()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s worker %(levelname)s %(message)s")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the runtime decides
+    try:
+        device = open_device(arguments.device)
+        arguments.spill_dir.mkdir(parents=True, exist_ok=True)
+    except (HotbunkError, OSError) as error:
+        print(f"hotbunk.worker: {error}", file=sys.stderr)
+        return 2
+    _serve(arguments, device)
+    return 0
+
+
+def _serve(arguments: argparse.Namespace, device: Device) -> None:
+    arena, watch = Arena(arguments.held_budget, arguments.spill_dir), Watch()
+    engine = Engine(device, arguments.threads, arena, lambda report: link.send(report), watch)
+    link = Link(
+        arguments.endpoint,
+        _hello(device, arguments.threads),
+        lambda: _beat(engine, arena, watch),
+        arguments.host_parent_pid,
+    )
+    _loop(engine, link)
+    link.close()
+
+
+def _loop(engine: Engine, link: Link) -> None:
+    """Drain the commands before each turn; wait for one only when no model has anything to do."""
+    idle = True
+    while True:
+        command = link.receive(wait=idle)
+        if command is None:
+            idle = not engine.step()
+            continue
+        idle = False
+        engine.handle(command)
+        if isinstance(command, Shutdown):
+            return
+
+
+def _hello(device: Device, threads: int) -> Hello:
+    free, total = device.memory()
+    library, reason = f"llama-cpp-python {version('llama-cpp-python')}", _fault()
+    return Hello(device.name, device.description, total, free, threads, library, not reason, reason)
+
+
+def _fault() -> str:
+    """What keeps layers from being moved live in this process; empty if nothing does."""
+    try:
+        tensor.check()
+    except EngineError as error:
+        return str(error)
+    return ""
+
+
+def _beat(engine: Engine, arena: Arena, watch: Watch) -> Beat:
+    operation, busy = watch.read()
+    return Beat(busy, operation, arena.held, arena.spilled, engine.device_bytes, _resident(), arena.trouble)
+
+
+def _resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

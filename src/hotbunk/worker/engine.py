@@ -1,0 +1,160 @@
+"""The engine: carries out commands and takes turns among models. No sockets, no threads, one device."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+from hotbunk.errors import HotbunkError
+from hotbunk.llama.device import Device
+from hotbunk.llama.model import Model
+from hotbunk.placement import Placement
+from hotbunk.worker import moves
+from hotbunk.worker.arena import Arena
+from hotbunk.worker.protocol import (
+    Cancel,
+    Command,
+    Failed,
+    Load,
+    Open,
+    Opened,
+    Predict,
+    Predicted,
+    Report,
+    Resize,
+    Resume,
+    Shutdown,
+    Start,
+    Suspend,
+    Unload,
+)
+from hotbunk.worker.runner import Runner
+from hotbunk.worker.sequence import Sequence
+from hotbunk.worker.watch import Watch
+
+log = logging.getLogger("hotbunk.worker")
+
+
+class Engine:
+    """One device's models and sequences. Give it commands with ``handle`` and time with ``step``.
+
+    Attributes:
+        device_bytes: what all loaded models take on the device, as libllama reports it.
+    """
+
+    def __init__(
+        self, device: Device, threads: int, arena: Arena, report: Callable[[Report], None], watch: Watch | None = None
+    ) -> None:
+        self.device_bytes = 0
+        self._device = device
+        self._threads = threads
+        self._arena = arena
+        self._report = report
+        self._watch = watch or Watch()
+        self._runners: dict[str, Runner] = {}
+        self._queue: deque[Runner] = deque()
+
+    def handle(self, command: Command) -> None:
+        """Carry out one command and report what came of it; whatever goes wrong is reported as ``Failed``."""
+        try:
+            self._dispatch(command)
+        except HotbunkError as error:
+            self._fail(command, str(error))
+        except Exception as error:
+            log.exception("unexpected error in %s", type(command).__name__)
+            self._fail(command, f"{type(error).__name__}: {error}")
+        self.device_bytes = sum(runner.device.total for runner in self._queue)
+
+    def step(self) -> bool:
+        """Let the next model that has something to do take its turn; False if none has."""
+        for _ in range(len(self._queue)):
+            self._queue.rotate(-1)
+            if self._queue[-1].turn():
+                return True
+        return False
+
+    def close(self) -> None:
+        """Free everything."""
+        for runner in self._queue:
+            for sequence in list(runner.sequences.values()):
+                runner.end(sequence, "cancelled", "the worker shuts down")
+            moves.unload(runner, self._report)
+            runner.model.close()
+        self._queue.clear()
+        self._runners.clear()
+
+    def _dispatch(self, command: Command) -> None:
+        match command:
+            case Open(model, path):
+                self._open(model, Path(path))
+            case Predict(model):
+                self._report(Predicted(model, self._predict(self._runner(model), command)))
+            case Load(model, placement):
+                with self._watch(f"load {model}"):
+                    self._report(moves.load(self._runner(model), placement))
+            case Unload(model):
+                with self._watch(f"unload {model}"):
+                    self._report(moves.unload(self._runner(model), self._report))
+            case Resize(model, placement):
+                with self._watch(f"resize {model}"):
+                    self._report(moves.resize(self._runner(model), placement, self._report))
+            case Start(sequence, model):
+                if self._find(sequence):
+                    raise HotbunkError(f"sequence {sequence} exists already: give each its own number")
+                self._runner(model).start(command)
+            case Cancel(sequence) | Suspend(sequence) | Resume(sequence):
+                if found := self._find(sequence):  # else it has just ended
+                    self._change(command, *found)
+            case Shutdown():
+                self.close()
+
+    def _change(self, command: Cancel | Suspend | Resume, runner: Runner, sequence: Sequence) -> None:
+        match command:
+            case Cancel():
+                runner.end(sequence, "cancelled")
+            case Suspend():
+                self._report(runner.suspend(sequence))
+            case Resume():
+                if resumed := runner.resume(sequence):
+                    self._report(resumed)
+
+    def _open(self, name: str, path: Path) -> None:
+        if name in self._runners:
+            raise HotbunkError(f"model {name} is open already")
+        began = perf_counter()
+        with self._watch(f"open {name}"):
+            model = Model(path, self._device, self._threads)
+        runner = self._runners[name] = Runner(name, model, self._arena, self._watch, self._report)
+        self._queue.append(runner)
+        self._report(Opened(name, model.layers, model.trained, model.weights, perf_counter() - began))
+
+    def _predict(self, runner: Runner, asked: Predict) -> Placement:
+        with self._watch(f"predict {runner.name}"):
+            if asked.layers is not None:
+                return runner.model.predict(asked.layers, asked.context, asked.slots)
+            if fit := runner.model.fit(asked.budget, asked.context, asked.slots):
+                return fit
+            least = runner.model.predict(0, asked.context, asked.slots).device.total
+        raise HotbunkError(
+            f"model {runner.name} needs {least} bytes on the device even with no layer there "
+            f"({asked.slots} slots of {asked.context} tokens), the budget leaves {asked.budget}"
+        )
+
+    def _runner(self, name: str) -> Runner:
+        if name in self._runners:
+            return self._runners[name]
+        known = ", ".join(self._runners) or "none"
+        raise HotbunkError(f"model {name} is not open here (open: {known})")
+
+    def _find(self, sequence: int) -> tuple[Runner, Sequence] | None:
+        for runner in self._queue:
+            if sequence in runner.sequences:
+                return runner, runner.sequences[sequence]
+        return None
+
+    def _fail(self, command: Command, message: str) -> None:
+        name, sequence = getattr(command, "model", None), getattr(command, "sequence", None)
+        self._report(Failed(type(command).__name__, message, name, sequence))
