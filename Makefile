@@ -26,8 +26,9 @@ types: $(INSTALLED)
 unit: $(INSTALLED)
 	$(BIN)/pytest $(ARGS)
 
-bench: $(INSTALLED) ## compare with bare libllama, both measured in one run (ARGS=--help: what can be set)
+bench: $(INSTALLED) ## what hotbunk costs: speed against bare libllama, both measured in one run; time added to the first token
 	@$(BIN)/hotbunk bench decode $(ARGS)
+	@$(BIN)/hotbunk bench ttft $(ARGS)
 
 format: $(INSTALLED) ## put the code in order
 	$(BIN)/ruff format .

@@ -1,5 +1,6 @@
-"""What all tests share: the two small real models, and a device with memory of its own."""
+"""What all tests share: small models, and a device with memory of its own."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -7,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import hotbunk
 from hotbunk.cli import samples
+from tests.models import tied_kquant
 
 
 @pytest.fixture(scope="session")
@@ -23,10 +26,22 @@ def gemma3() -> Path:
 
 
 @pytest.fixture(scope="session")
-def rpc_device() -> Iterator[str]:
-    """An RPC device of this machine's CPU, in a process of its own."""
-    command = [sys.executable, "-m", "hotbunk.llama.rpc", "--threads", "2"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout
-        yield "rpc:" + process.stdout.readline().removeprefix("listening on ").strip()
-        process.kill()
+def environment() -> dict[str, str]:
+    """For a process of its own that finds hotbunk where this one did."""
+    return {**os.environ, "PYTHONPATH": str(Path(hotbunk.__file__).parent.parent)}
+
+
+@pytest.fixture(scope="session")
+def rpc_device(environment: dict[str, str]) -> Iterator[str]:
+    """An RPC device of this machine's CPU, in a process of its own; one thread, since more would contend for cores."""
+    command = [sys.executable, "-m", "hotbunk.llama.rpc", "--threads", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as server:
+        assert server.stdout
+        yield f"rpc:{server.stdout.readline().split()[-1].decode()}"
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def kquant(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tied Llama of 4 blocks in Q4_K_M."""
+    return tied_kquant(tmp_path_factory.mktemp("models"))

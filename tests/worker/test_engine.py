@@ -246,7 +246,7 @@ def test_a_failed_evaluation_ends_only_its_sequences(rig: Rig, monkeypatch: pyte
 @pytest.mark.parametrize("device", ["cpu", "rpc"])
 @pytest.mark.parametrize("model", ["smollm2", "gemma3"])
 def test_device_bytes_are_as_predicted(device: str, model: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    spec = "cpu" if device == "cpu" else request.getfixturevalue("rpc_spec")
+    spec = "cpu" if device == "cpu" else request.getfixturevalue("rpc_device")
     rig = Rig(device, spec, {model: request.getfixturevalue(model)}, tmp_path)
     last = rig.layers[model]
     rig.load(model, 0, 256, 1)

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hotbunk.cli.samples import smollm2
+from hotbunk.cli.ttft import ttft
 from hotbunk.errors import EngineError
 from hotbunk.llama.lib import api, captured
 from hotbunk.placement import Placement
@@ -47,6 +48,7 @@ from hotbunk.worker.protocol import (
 )
 
 app = typer.Typer(help="Measure what hotbunk costs, against libllama alone.", no_args_is_help=True)
+app.command()(ttft)
 
 AIMS = {1: 0.95, 8: 0.90}
 """The least share of the bare loop's speed that hotbunk promises, by number of streams."""
@@ -65,11 +67,6 @@ class Row:
     worker: float
     ratio: float
     aim: float | None
-
-
-@app.callback()
-def _group() -> None:
-    """Keep ``decode`` a command of its own."""
 
 
 @app.command()

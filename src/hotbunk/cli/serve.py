@@ -27,7 +27,9 @@ def serve(
     budget: Annotated[
         str | None, typer.Option(help="Device memory to use, like 6GiB.", show_default="what is free")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads of each worker.", show_default="all")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads of each worker.", show_default="cores less one")
+    ] = None,
     policy: Annotated[str | None, typer.Option(help="Scheduling policy.", show_default="timeslice")] = None,
     quantum: Annotated[
         str | None, typer.Option(help="How long a model runs while others wait.", show_default="2s")

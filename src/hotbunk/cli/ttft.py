@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter
@@ -39,7 +40,9 @@ def ttft(
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    table = Table("prompt tokens", "TTFT ms", "of it prefill ms", "added ms", "added p95 ms", "aim", title="TTFT, medians")
+    table = Table(
+        "prompt tokens", "TTFT ms", "of it prefill ms", "added ms", "added p95 ms", "aim", title="TTFT, medians"
+    )
     for column in table.columns:
         column.justify = "right"
     for row in rows:
@@ -62,8 +65,8 @@ async def _measure(config: Config, requests: int) -> list[dict[str, Any]]:
             async with httpx.AsyncClient(base_url=await address, timeout=600) as http:
                 return [await _row(http, runtime.models()[0].id, length, requests) for length in _LENGTHS]
         finally:
-            server.cancel()
-            await asyncio.gather(server, return_exceptions=True)
+            signal.raise_signal(signal.SIGTERM)  # as a user would stop it
+            await server
 
 
 async def _row(http: Any, model: str, length: int, requests: int) -> dict[str, Any]:

@@ -257,6 +257,7 @@ class Driver:
         log.warning("the worker could not %s %s: %s", report.command.lower(), report.model or "", report.message)
         if report.sequence is not None:
             if job := self.jobs.get(report.sequence):
+                self._supervisor.send(wire.Cancel(report.sequence))  # whatever is left of it there
                 self._drop(job, report.message)
         elif report.model in self.entries and report.command in ("Load", "Resize"):
             self._settle(report.model, UnusableModel(report.message))

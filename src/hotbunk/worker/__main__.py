@@ -25,7 +25,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="hotbunk.worker", description=__doc__)
     parser.add_argument("--endpoint", required=True, help="ZeroMQ address that the runtime has bound")
     parser.add_argument("--device", required=True, help="auto, cpu, a name libllama gives, or rpc:HOST:PORT")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    # one core is left to the gateway: libllama's threads wait for each other by spinning, and crawl when they share
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--threads", type=int, default=max(1, cores - 1))
     parser.add_argument("--held-budget", type=int, default=1 << 30, help="bytes of suspended states kept in memory")
     parser.add_argument("--spill-dir", type=Path, default=Path(tempfile.gettempdir()), help="where the others go")
     parser.add_argument("--host-parent-pid", type=int, default=None, help="exit when this is not the parent any more")
@@ -36,7 +38,8 @@ def main() -> int:
     """Serve commands until ``Shutdown``. Exit status 2: the device cannot be opened."""
     arguments = _arguments()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s worker %(levelname)s %(message)s")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the runtime decides
+    for each in (signal.SIGINT, signal.SIGTERM):  # they reach the whole group: the runtime decides
+        signal.signal(each, signal.SIG_IGN)
     try:
         device = open_device(arguments.device)
         arguments.spill_dir.mkdir(parents=True, exist_ok=True)
