@@ -6,10 +6,12 @@ SHELL := /bin/bash
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test bench format lint types unit lock clean
+.PHONY: help install demo test bench format lint types unit lock clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+install: $(INSTALLED) ## install everything into .venv (for a GPU, set CMAKE_ARGS as llama-cpp-python says)
 
 demo: $(INSTALLED) ## serve two models where only one fits, and show what happens (ARGS=--once: then exit)
 	@$(BIN)/hotbunk demo $(ARGS)
