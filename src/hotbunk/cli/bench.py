@@ -83,7 +83,8 @@ def decode(
 ) -> None:
     """Decode greedily through a worker process and in a bare libllama loop, in turns, and compare."""
     model = model or smollm2()
-    rows = measure(model, streams or list(AIMS), rounds, tokens, threads, device)
+    with Console(stderr=True).status("Decoding on both sides in turns; takes a minute or two"):
+        rows = measure(model, streams or list(AIMS), rounds, tokens, threads, device)
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:
