@@ -26,7 +26,7 @@ types: $(INSTALLED)
 	$(BIN)/mypy
 
 unit: $(INSTALLED)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 bench: $(INSTALLED) ## what hotbunk costs: speed against bare libllama, both measured in one run; time added to the first token
 	@$(BIN)/hotbunk bench decode $(ARGS)

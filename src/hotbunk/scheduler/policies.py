@@ -75,7 +75,8 @@ class Turns:
                 return Verdict(moves)
         if forced and (rotation := _rotation(snapshot, snapshot.models[agenda.turns[0].model])):
             return Verdict(rotation)
-        soon = [agenda.forced, *(r.ready for r in rooms), *(m.retry for m in snapshot.models.values())]
+        soon = [agenda.forced, *(r.ready for r in rooms)]
+        soon += [moment for m in snapshot.models.values() for moment in (m.retry, m.over)]
         return Verdict([], min((t for t in soon if t > snapshot.now), default=inf))
 
     def _rooms(self, snapshot: Snapshot, agenda: Agenda, forced: bool) -> Iterator[Room]:
