@@ -20,7 +20,7 @@ import numpy as np
 
 from hotbunk.config import Config, ModelConfig
 from hotbunk.runtime import Generation, Job, Runtime
-from hotbunk.worker.protocol import Sampling
+from hotbunk.sampling import Sampling
 
 SHAPES = {"3b": (28, 3072, 8192, 24, 8), "8b": (36, 4096, 12288, 32, 8)}  # blocks, width, ffn, heads, KV heads
 VOCABULARY = 32000

@@ -17,7 +17,7 @@ CONTEXT = 8192
 class Served:
     """One model to serve, with every default filled in. ``device`` and ``layers`` None leave the choice to hotbunk.
 
-    ``sampling`` holds defaults by field of ``worker.protocol.Sampling``.
+    ``sampling`` holds defaults by field of ``sampling.Sampling``.
     """
 
     id: str

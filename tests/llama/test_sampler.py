@@ -13,7 +13,7 @@ from hotbunk.llama.context import Context
 from hotbunk.llama.device import open_device
 from hotbunk.llama.model import Model
 from hotbunk.llama.sampler import Sampler, logprobs
-from hotbunk.worker.protocol import Sampling
+from hotbunk.sampling import Sampling
 
 from .answers import PROMPT
 

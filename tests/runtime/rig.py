@@ -9,7 +9,7 @@ from typing import Any
 from hotbunk.config import Config, ModelConfig
 from hotbunk.errors import HotbunkError
 from hotbunk.runtime import Generation, Job, Runtime
-from hotbunk.worker.protocol import Sampling
+from hotbunk.sampling import Sampling
 
 GREEDY = Sampling(temperature=0)
 PROMPT = [504, 1234, 777, 910]

@@ -8,7 +8,7 @@ import pytest
 from hotbunk.config import ModelConfig
 from hotbunk.errors import BadRequest, ConfigError, Overloaded, UnknownModel, UnusableModel
 from hotbunk.runtime import Runtime
-from hotbunk.worker.protocol import Sampling
+from hotbunk.sampling import Sampling
 from tests.runtime.rig import GREEDY, PROMPT, finish, job, model, refusal, run, running, settings, some, until
 
 

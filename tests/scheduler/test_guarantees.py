@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 from hotbunk.scheduler import POLICIES, Bound, Scheduler, events
 from tests.scheduler.device import Device, placement
 
-names = st.sampled_from("abcde")
-
 
 @st.composite
 def devices(draw: st.DrawFn, endless: bool) -> Device:

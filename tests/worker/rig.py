@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from hotbunk.llama.device import open_device
 from hotbunk.placement import Placement
+from hotbunk.sampling import Sampling
 from hotbunk.worker.arena import Arena
 from hotbunk.worker.engine import Engine
 from hotbunk.worker.protocol import (
@@ -23,7 +24,6 @@ from hotbunk.worker.protocol import (
     Produced,
     Report,
     Resume,
-    Sampling,
     Start,
     Suspend,
     Unload,

@@ -10,6 +10,7 @@ import pytest
 
 from hotbunk.errors import EngineError
 from hotbunk.placement import Placement
+from hotbunk.sampling import Sampling
 from hotbunk.worker.protocol import (
     Cancel,
     Command,
@@ -22,7 +23,6 @@ from hotbunk.worker.protocol import (
     Resize,
     Resume,
     Resumed,
-    Sampling,
     Shutdown,
     Start,
     Suspend,

@@ -26,6 +26,7 @@ from hotbunk.cli.ttft import ttft
 from hotbunk.errors import EngineError
 from hotbunk.llama.lib import api, captured
 from hotbunk.placement import Placement
+from hotbunk.sampling import Sampling
 from hotbunk.worker.protocol import (
     Beat,
     Cancel,
@@ -39,7 +40,6 @@ from hotbunk.worker.protocol import (
     Opened,
     Produced,
     Report,
-    Sampling,
     Shutdown,
     Start,
     Unload,

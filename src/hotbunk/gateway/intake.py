@@ -13,7 +13,7 @@ from hotbunk.gateway import grammar
 from hotbunk.gateway.lexicon import Lexicon
 from hotbunk.gateway.schema import ChatRequest, CompletionRequest, Request
 from hotbunk.runtime.job import Job, ModelInfo
-from hotbunk.worker.protocol import Sampling
+from hotbunk.sampling import Sampling
 
 DEFAULT_TOKENS = 16
 """What ``/v1/completions`` generates when told nothing, as OpenAI's does."""

@@ -17,7 +17,7 @@ from hotbunk.llama.context import Context
 from hotbunk.llama.grammar import Candidates, Grammar
 from hotbunk.llama.lib import Pointer, Size, api, bind, llama
 from hotbunk.llama.model import Model
-from hotbunk.worker.protocol import Sampling
+from hotbunk.sampling import Sampling
 
 __all__ = ["Sampler", "logprobs"]
 

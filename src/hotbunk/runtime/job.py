@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from hotbunk.worker.protocol import Sampling, Token
+from hotbunk.sampling import Sampling
+from hotbunk.worker.protocol import Token
 
 
 @dataclass(frozen=True, slots=True)

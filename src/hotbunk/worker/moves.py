@@ -110,13 +110,11 @@ def _stand(runner: Runner, placement: Placement, steps: Steps) -> int:
         moved = runner.model.promote(placement.layers)
     with steps("context"):
         runner.context = runner.model.context(placement.context, placement.slots)
-    runner.placement = placement
     return moved
 
 
 def _strip(runner: Runner) -> None:
     _free_context(runner)
-    runner.placement = None
     runner.model.promote(0)
 
 

@@ -11,7 +11,7 @@ from hotbunk.errors import EngineError, HotbunkError
 from hotbunk.llama.context import Context
 from hotbunk.llama.model import Model
 from hotbunk.llama.sampler import Sampler
-from hotbunk.placement import Footprint, Placement
+from hotbunk.placement import Footprint
 from hotbunk.worker.arena import Arena
 from hotbunk.worker.protocol import Ended, Produced, Report, Resumed, Start, Suspended, Token
 from hotbunk.worker.sequence import Reason, Sequence
@@ -31,7 +31,6 @@ class Runner:
     Attributes:
         sequences: running and suspended ones by id, in the order they were started.
         context: None while the model is not loaded.
-        placement: how it was last loaded.
     """
 
     def __init__(self, name: str, model: Model, arena: Arena, watch: Watch, report: Callable[[Report], None]) -> None:
@@ -39,7 +38,6 @@ class Runner:
         self.model = model
         self.sequences: dict[int, Sequence] = {}
         self.context: Context | None = None
-        self.placement: Placement | None = None
         self._arena = arena
         self._watch = watch
         self._report = report
