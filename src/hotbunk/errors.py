@@ -36,3 +36,7 @@ class Overloaded(HotbunkError):
 
 class EngineError(HotbunkError):
     """libllama refused or failed an operation."""
+
+
+class OutOfMemory(EngineError):
+    """The device has no memory left for it; a smaller placement may fit."""

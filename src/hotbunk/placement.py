@@ -24,6 +24,10 @@ class Placement:
     ``layers`` counts the transformer blocks plus one for the output head, as libllama's ``n_gpu_layers`` does; blocks
     are taken from the last to the first, the head before them. ``context`` is in tokens for each slot. ``host`` counts
     what lies in host memory besides the host store itself (KV cache and compute buffers of layers left there).
+
+    ``experts`` counts the blocks among ``layers`` whose experts are on the device too, from the last on (None: all of
+    them; without mixture of experts it means nothing). ``cached`` counts the layers whose KV cache is on the device
+    (None: those of ``layers``): a model that gives up layers may keep its contexts as they are.
     """
 
     layers: int
@@ -31,3 +35,5 @@ class Placement:
     slots: int
     device: Footprint = Footprint()
     host: Footprint = Footprint()
+    experts: int | None = None
+    cached: int | None = None

@@ -32,7 +32,8 @@ class Open(Message, frozen=True):
 class Predict(Message, frozen=True):
     """Foretell the bytes of a placement, by a dry load that allocates nothing. Answer: ``Predicted``.
 
-    ``layers`` None asks for the largest residency whose device bytes are at most ``budget``.
+    ``layers`` None asks for the largest residency whose device bytes are at most ``budget``; ``experts`` and ``cached``
+    as in ``Placement``.
     """
 
     model: str
@@ -40,6 +41,8 @@ class Predict(Message, frozen=True):
     slots: int
     layers: int | None = None
     budget: int = 0
+    experts: int | None = None
+    cached: int | None = None
 
 
 class Load(Message, frozen=True):
@@ -56,7 +59,10 @@ class Unload(Message, frozen=True):
 
 
 class Resize(Message, frozen=True):
-    """Change a loaded model's placement while its sequences live. Answer: ``Loaded`` with the new placement."""
+    """Change a loaded model's placement while its sequences live. Answer: ``Loaded`` with the new placement.
+
+    Where context, slots and ``cached`` stay as they are, only weights move; else the contexts are made anew.
+    """
 
     model: str
     placement: Placement
@@ -145,7 +151,9 @@ class Predicted(Message, frozen=True):
 class Loaded(Message, frozen=True):
     """A model stands as ``placement`` says. ``device`` is what libllama reports of its buffers now, in bytes.
 
-    ``moved`` counts weight bytes copied, ``steps`` the seconds of each part (promote, demote, context, kv_out, kv_in).
+    ``moved`` counts weight bytes copied, ``steps`` the seconds of each part (promote, demote, context, kv_out, kv_in;
+    a context is made while the bytes of a promotion are on their way). ``driver`` is by how much the driver's free
+    memory fell meanwhile, in bytes (0: it does not tell). ``pinned`` says whether the bytes came from the host store.
     """
 
     model: str
@@ -154,6 +162,8 @@ class Loaded(Message, frozen=True):
     moved: int
     seconds: float
     steps: dict[str, float] = {}
+    driver: int = 0
+    pinned: bool = False
 
 
 class Unloaded(Message, frozen=True):
@@ -190,37 +200,49 @@ class Ended(Message, frozen=True):
     decode: float = 0.0
 
 
+Tier = Literal["pinned", "memory", "disk"]
+"""Where a suspended sequence's state lies: in the pinned arena, in ordinary host memory, or in a file."""
+
+
 class Suspended(Message, frozen=True):
-    """A sequence's state lies in host memory: ``size`` bytes, after ``seconds`` of copying."""
+    """A sequence's state lies in ``tier``: ``size`` bytes, after ``seconds`` of copying."""
 
     sequence: int
     size: int
     seconds: float
+    tier: Tier = "memory"
 
 
 class Resumed(Message, frozen=True):
-    """A suspended sequence runs again."""
+    """A suspended sequence runs again; its state came from ``tier``."""
 
     sequence: int
     size: int
     seconds: float
+    tier: Tier = "memory"
 
 
 class Failed(Message, frozen=True):
-    """A command could not be carried out; nothing has changed but what ``message`` says."""
+    """A command could not be carried out; nothing has changed but what ``message`` says.
+
+    ``memory``: it was for want of device memory, and a smaller placement may do.
+    """
 
     command: str
     message: str
     model: str | None = None
     sequence: int | None = None
+    memory: bool = False
 
 
 class Beat(Message, frozen=True):
     """Sent every half second by a thread of its own, however long a step lasts.
 
-    ``busy`` is the age in seconds of the operation under way (0: idle), ``held`` the bytes of suspended sequences in
-    host memory, ``spilled`` those on disk, ``device`` the device bytes of all loaded models as libllama reports them,
-    ``rss`` the process's resident memory. ``trouble`` says why suspended states cannot be spilled, if they cannot.
+    ``busy`` is the age in seconds of the operation under way (0: idle). Of suspended sequences, ``pinned`` is the bytes
+    in the pinned arena, ``held`` those in ordinary host memory, ``spilled`` those on disk; ``trouble`` says why they
+    cannot be spilled, if they cannot. ``device`` is the device bytes of all loaded models as libllama reports them,
+    ``free`` those that the driver says are free (-1: it does not tell), ``rss`` the process's resident memory.
+    ``stored`` has for each model in the host store, or on its way there, the bytes that are there and all its bytes.
     """
 
     busy: float
@@ -230,6 +252,9 @@ class Beat(Message, frozen=True):
     device: int
     rss: int
     trouble: str = ""
+    pinned: int = 0
+    free: int = -1
+    stored: dict[str, tuple[int, int]] = {}
 
 
 Report = Hello | Opened | Predicted | Loaded | Unloaded | Produced | Ended | Suspended | Resumed | Failed | Beat
