@@ -10,7 +10,7 @@ import pytest
 
 import hotbunk
 from hotbunk.cli import samples
-from tests.models import tied_kquant
+from tests.models import mixture, tied_kquant
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +45,9 @@ def rpc_device(environment: dict[str, str]) -> Iterator[str]:
 def kquant(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tied Llama of 4 blocks in Q4_K_M."""
     return tied_kquant(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def experts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tied mixture of experts of 4 blocks in F16."""
+    return mixture(tmp_path_factory.mktemp("mixture"))

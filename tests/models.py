@@ -12,6 +12,7 @@ import numpy as np
 from hotbunk.llama.lib import api
 
 WIDTH, FFN, HEADS, KV_HEADS, BLOCKS = 256, 512, 4, 2, 4
+EXPERTS = 4
 
 
 def tied_kquant(directory: Path) -> Path:
@@ -25,13 +26,23 @@ def tied_kquant(directory: Path) -> Path:
     return target
 
 
-def _write(path: Path) -> None:
+def mixture(directory: Path) -> Path:
+    """Make a mixture of experts in F16 (23 MB): as above, with 4 experts in each block, 2 of them for each token."""
+    path = directory / "mixture-f16.gguf"
+    _write(path, EXPERTS)
+    return path
+
+
+def _write(path: Path, experts: int = 0) -> None:
     writer = gguf.GGUFWriter(path, "llama")
     vocabulary = _describe(writer)
+    if experts:
+        writer.add_expert_count(experts)
+        writer.add_expert_used_count(2)
     rng = np.random.default_rng(0)
 
-    def matrix(name: str, rows: int, columns: int) -> None:
-        values = rng.standard_normal((rows, columns), dtype=np.float32) * 0.05
+    def matrix(name: str, *shape: int) -> None:
+        values = rng.standard_normal(shape, dtype=np.float32) * 0.05
         writer.add_tensor(name, values.astype(np.float16))
 
     def norm(name: str) -> None:
@@ -47,9 +58,12 @@ def _write(path: Path) -> None:
         matrix(block + "attn_k.weight", WIDTH // HEADS * KV_HEADS, WIDTH)
         matrix(block + "attn_v.weight", WIDTH // HEADS * KV_HEADS, WIDTH)
         matrix(block + "attn_output.weight", WIDTH, WIDTH)
-        matrix(block + "ffn_gate.weight", FFN, WIDTH)
-        matrix(block + "ffn_up.weight", FFN, WIDTH)
-        matrix(block + "ffn_down.weight", WIDTH, FFN)
+        ending, each = ("_exps.weight", (experts,)) if experts else (".weight", ())
+        matrix(block + "ffn_gate" + ending, *each, FFN, WIDTH)
+        matrix(block + "ffn_up" + ending, *each, FFN, WIDTH)
+        matrix(block + "ffn_down" + ending, *each, WIDTH, FFN)
+        if experts:
+            matrix(block + "ffn_gate_inp.weight", experts, WIDTH)
     norm("output_norm.weight")
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

@@ -1,16 +1,17 @@
 """Layers come and go, and the model stays what it is."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hotbunk.errors import EngineError, UnusableModel
+from hotbunk.errors import EngineError, OutOfMemory, UnusableModel
 from hotbunk.llama import lib, tensor
 from hotbunk.llama.device import open_device
 from hotbunk.llama.model import Model
 
-from .answers import PROMPT, answer, ordinary
+from .answers import PROMPT, answer, greedy, ordinary
 
 
 def test_answers_equal_those_of_an_ordinary_load(path: Path, spec: str) -> None:
@@ -59,15 +60,98 @@ def _anonymous() -> int:
     return int(line.split()[1]) << 10
 
 
-def test_an_impossible_residency_is_refused(kquant: Path) -> None:
-    model = Model(kquant, open_device("cpu"), 1)
+def test_an_impossible_residency_is_refused(kquant: Path, rpc_device: str) -> None:
+    model = Model(kquant, open_device(rpc_device), 1)
     with pytest.raises(EngineError, match="has 5 layers; a residency of 6 is impossible"):
         model.promote(6)
     context = model.context(256, 1)
-    with pytest.raises(EngineError, match="while it has a context"):
+    with pytest.raises(EngineError, match="cannot move its KV cache while it has a context"):
         model.promote(5)
     context.close()
     assert model.promote(5)
+    model.close()
+
+
+def test_a_context_outlives_the_layers_that_leave_and_come(path: Path, spec: str) -> None:
+    model = Model(path, open_device(spec), 1)
+    model.promote(model.layers)
+    expected = answer(model)
+    context = model.context(256, 2)
+    for layers in (model.layers - 1, 1, model.layers, 0, model.layers):
+        foretold = model.predict(layers, 256, 2, cached=model.layers)
+        model.promote(layers, cached=model.layers)
+        assert model.device_weights == foretold.device.weights
+        assert (context.device.kv, context.device.compute) == (foretold.device.kv, foretold.device.compute)
+        rows = greedy(context)
+        # what libllama itself says once it has planned its graphs anew
+        assert (context.device.kv, context.device.compute) == (foretold.device.kv, foretold.device.compute)
+        assert context.host.kv == foretold.host.kv
+        assert context.host.compute <= foretold.host.compute
+        assert layers < model.layers or np.allclose(rows, expected, atol=1e-3)
+    model.close()
+
+
+def test_experts_can_stay_on_the_host(experts: Path, spec: str) -> None:
+    model = Model(experts, open_device(spec), 1)
+    assert model.mixed
+    expected = ordinary(experts, spec, model.layers)
+    everything = model.promote(model.layers)
+    assert np.array_equal(answer(model), expected)
+    for count in (0, 2, 4):
+        foretold = model.predict(model.layers, 256, 2, experts=count)
+        model.promote(model.layers, experts=count)
+        assert model.device_weights == foretold.device.weights
+        context = model.context(256, 2)
+        assert context.device == replace(foretold.device, weights=0)
+        assert np.allclose(greedy(context), expected, atol=1e-3)
+        context.close()
+    model.promote(0)
+    assert model.promote(model.layers, experts=0) < everything * 0.7  # the rest is a large vocabulary
+    with pytest.raises(EngineError, match="the experts of 0 to 1 blocks there, not of 2"):
+        model.promote(2, experts=2)
+    model.close()
+
+
+def test_a_mixture_gives_up_experts_before_layers(experts: Path, rpc_device: str) -> None:
+    model = Model(experts, open_device(rpc_device), 1)
+    full = model.predict(model.layers, 256, 2).device.total
+    bare = model.predict(model.layers, 256, 2, experts=0).device.total
+    most = model.fit(full - 1, 256, 2)
+    assert most is not None and (most.layers, most.experts) == (model.layers, model.layers - 2)
+    none = model.fit(bare, 256, 2)
+    assert none is not None and (none.layers, none.experts) == (model.layers, 0)
+    fewer = model.fit(bare - 1, 256, 2)
+    assert fewer is not None and fewer.layers == model.layers - 1 and fewer.experts == 0
+    model.close()
+
+
+def test_a_copy_in_host_memory_stands_for_the_file(path: Path, spec: str) -> None:
+    model = Model(path, open_device(spec), 1)
+    expected = {layers: ordinary(path, spec, layers) for layers in (0, model.layers // 2, model.layers)}
+    model.promote(model.layers // 2)
+    copy = model.copy()
+    assert copy is not None and copy.fill() and copy.done == copy.size
+    model.adopt(copy)
+    for layers in (model.layers // 2, 0, model.layers, model.layers // 2):
+        model.promote(layers)
+        model.settle()
+        assert np.array_equal(answer(model), expected[layers]), f"at {layers} layers"
+    model.adopt(None)
+    copy.free()
+    for layers in (model.layers // 2, model.layers):
+        model.promote(layers)
+        assert np.array_equal(answer(model), expected[layers]), f"at {layers} layers, from the file again"
+    model.close()
+
+
+def test_a_copy_that_is_stopped_is_not_whole(kquant: Path) -> None:
+    model = Model(kquant, open_device("cpu"), 1)
+    copy = model.copy()
+    assert copy is not None
+    copy.stop()
+    assert not copy.fill()
+    assert copy.done < copy.size
+    copy.free()
     model.close()
 
 
@@ -82,7 +166,7 @@ def test_a_full_device_leaves_the_model_as_it_was(kquant: Path, spec: str, monke
         return allocate(kind, size) if len(calls) < 2 else None
 
     monkeypatch.setattr("hotbunk.llama.piece._alloc_buffer", full)
-    with pytest.raises(EngineError, match=r"has no room for \d+ bytes of weights"):
+    with pytest.raises(OutOfMemory, match=r"has no room for \d+ bytes of weights"):
         model.promote(model.layers)
     assert model.residency == 2
     assert np.array_equal(answer(model), expected)

@@ -29,8 +29,14 @@ def _advance(
         rows.append(context.logits(-1).copy())
         at = until
         if at in keep:
-            saved[at] = context.save(slot)
+            saved[at] = _save(context, slot)
     return rows, saved
+
+
+def _save(context: Context, slot: int) -> NDArray[np.uint8]:
+    state = np.empty(context.state_size(slot), np.uint8)
+    context.save(slot, state)
+    return state
 
 
 def _same(model: Model, length: int, prefills: list[int], end: int, keep: tuple[int, ...]) -> None:
@@ -43,7 +49,7 @@ def _same(model: Model, length: int, prefills: list[int], end: int, keep: tuple[
         context = model.context(length, slots)
         context.prefill(slots - 1, 0, TOKENS[7:20], output=False)
         context.restore(slots - 1, state)
-        state = context.save(slots - 1)  # saved again at once, it is as good
+        state = _save(context, slots - 1)  # saved again at once, it is as good
         context.clear(slots - 1)
         context.restore(slots - 1, state)
         rest, _ = _advance(context, slots - 1, at, prefills, end)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes as C
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hotbunk.errors import EngineError
+from hotbunk.errors import EngineError, OutOfMemory
 from hotbunk.llama.device import Device
 from hotbunk.llama.lib import Pointer, Size, api, bind, captured, llama, words
 from hotbunk.llama.memory import footprints
@@ -37,6 +39,11 @@ _logits_at = bind(llama, "llama_get_logits_ith", Pointer, Pointer, C.c_int32)
 _state_size = bind(llama, "llama_state_seq_get_size", Size, Pointer, C.c_int32)
 _state_get = bind(llama, "llama_state_seq_get_data", Size, Pointer, Pointer, Size, C.c_int32)
 _state_set = bind(llama, "llama_state_seq_set_data", Size, Pointer, Pointer, Size, C.c_int32)
+
+_forget_graphs = bind(llama, "llama_set_adapter_cvec", C.c_int32, Pointer, Pointer, Size, *[C.c_int32] * 3)
+
+# in libllama's words, what tells a device that is full from a context that cannot be
+_MEMORY = re.compile(r"alloc|out of memory", re.IGNORECASE)
 
 _MEANING = {
     1: "the slot has no room for more tokens",
@@ -69,7 +76,8 @@ class Context:
         self.slots, self.length, self.chunk, self.vocabulary = slots, context, _chunk(context), vocabulary
         self.handle = _make(model, context, slots, threads)
         self._memory = api.llama_get_memory(self.handle)
-        self.device, self.host = (_without_weights(side) for side in footprints(self.handle, device))
+        self._device, self._rearranged = device, False
+        self.device, self.host = self._measured()
         self._ring = _ring(model, self.handle)
         self._batch = _Batch(max(self.chunk, slots))
         self._row = C.c_float * vocabulary
@@ -114,14 +122,20 @@ class Context:
             raise EngineError(f"there are no logits at index {index} of the last evaluation")
         return np.frombuffer(memoryview(self._row.from_address(address)), np.float32)
 
-    def save(self, slot: int) -> NDArray[np.uint8]:
-        """Copy the slot's whole state to host memory; the slot keeps it."""
-        state = np.empty(_state_size(self.handle, slot), np.uint8)
+    def state_size(self, slot: int) -> int:
+        """Bytes of the slot's whole state."""
+        return int(_state_size(self.handle, slot))
+
+    def save(self, slot: int, into: NDArray[np.uint8]) -> None:
+        """Copy the slot's whole state into ``state_size`` contiguous bytes of host memory; the slot keeps it.
+
+        Raises:
+            EngineError: libllama could not.
+        """
         with captured() as lines:
-            written = _state_get(self.handle, state.ctypes.data, state.nbytes, slot)
-        if written != state.nbytes:
-            raise EngineError(f"libllama could not save slot {slot}: {words(lines)}")
-        return state
+            written = _state_get(self.handle, into.ctypes.data, into.nbytes, slot)
+        if written != into.nbytes:
+            raise EngineError(f"libllama could not save slot {slot} in {into.nbytes} bytes: {words(lines)}")
 
     def restore(self, slot: int, state: NDArray[np.uint8]) -> None:
         """Replace the slot's state by a saved one, from any slot of any context of this model, cell for cell.
@@ -138,6 +152,20 @@ class Context:
         if edge is not None:
             api.llama_memory_seq_rm(self._memory, slot, edge, -1)
 
+    def synchronize(self) -> None:
+        """Wait until everything evaluated so far is done."""
+        api.llama_synchronize(self.handle)
+
+    def rearrange(self, device: Footprint, host: Footprint) -> None:
+        """Weights have moved under it: let libllama plan its graphs anew, which it does at the next evaluation.
+
+        ``device`` and ``host``: what the context is going to take then.
+        """
+        if not self._device.is_cpu:
+            # removing a control vector that is not there changes nothing but marks all graphs as outdated
+            _forget_graphs(self.handle, None, 0, 0, 0, 0)
+            self.device, self.host, self._rearranged = device, host, True
+
     def clear(self, slot: int) -> None:
         """Forget the slot's tokens."""
         api.llama_memory_seq_rm(self._memory, slot, -1, -1)
@@ -148,12 +176,19 @@ class Context:
             api.llama_free(self.handle)
             self.handle = 0
 
+    def _measured(self) -> tuple[Footprint, Footprint]:
+        device, host = (replace(side, weights=0) for side in footprints(self.handle, self._device))
+        return device, host
+
     def _evaluate(self, count: int) -> None:
         with captured() as lines:
             code = _decode(self.handle, self._batch.first(count))
         if code:
             meaning = _MEANING.get(code, f"code {code}")
             raise EngineError(f"libllama could not evaluate {count} tokens: {meaning} ({words(lines)})")
+        if self._rearranged:
+            self.device, self.host = self._measured()
+            self._rearranged = False
 
 
 class _Batch:
@@ -200,7 +235,8 @@ def _make(model: int, context: int, slots: int, threads: int) -> int:
     with captured() as lines:
         handle = api.llama_init_from_model(model, parameters)
     if not handle:
-        raise EngineError(f"libllama cannot make a context of {slots} slots of {context} tokens: {words(lines)}")
+        message = f"libllama cannot make a context of {slots} slots of {context} tokens: {words(lines)}"
+        raise OutOfMemory(message) if _MEMORY.search(message) else EngineError(message)
     return int(handle)
 
 
@@ -213,7 +249,3 @@ def _ring(model: int, context: int) -> int:
     window = api.llama_model_n_swa(model)
     cells = min(api.llama_n_ctx_seq(context), window + api.llama_n_ubatch(context))
     return -(-cells // 256) * 256 if window else 0
-
-
-def _without_weights(side: Footprint) -> Footprint:
-    return Footprint(0, side.kv, side.compute)

@@ -32,7 +32,8 @@ _first_of = bind(base, "ggml_backend_reg_dev_get", Pointer, Pointer, Size)
 class Device:
     """One device of this process. ``pinned``: it has page-locked host memory and copies from it asynchronously.
 
-    ``handle`` and ``buffer_type`` are libggml's addresses of the device and of the kind of memory it has.
+    ``handle`` and ``buffer_type`` are libggml's addresses of the device and of the kind of memory it has; ``host_type``
+    is that of its pinned host memory, 0 where it has none.
     """
 
     spec: str
@@ -42,6 +43,7 @@ class Device:
     pinned: bool
     handle: int = field(repr=False)
     buffer_type: int = field(repr=False)
+    host_type: int = field(repr=False)
 
     def memory(self) -> tuple[int, int]:
         """Free and total bytes, as the driver says."""
@@ -79,6 +81,7 @@ def _describe(spec: str, handle: int) -> Device:
         pinned=bool(_host_buffer_type(handle)),
         handle=handle,
         buffer_type=_buffer_type(handle),
+        host_type=_host_buffer_type(handle) or 0,
     )
 
 

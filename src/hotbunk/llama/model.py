@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -10,11 +11,12 @@ from pathlib import Path
 from hotbunk.errors import EngineError
 from hotbunk.llama import gguf
 from hotbunk.llama.context import Context, measure
+from hotbunk.llama.copy import Copy
 from hotbunk.llama.device import Device
 from hotbunk.llama.lib import api, captured, words
 from hotbunk.llama.tensor import TRIED
-from hotbunk.llama.weights import Loaded, Moving, Weights
-from hotbunk.placement import Placement
+from hotbunk.llama.weights import Loaded, Moving, Residency, Weights
+from hotbunk.placement import Footprint, Placement
 
 __all__ = ["Model"]
 
@@ -31,6 +33,7 @@ class Model:
         trained: context the model was trained for, tokens.
         vocabulary: tokens.
         weights: bytes of all tensors.
+        mixed: whether it is a mixture of experts.
         movable: whether layers move live; if not, ``reason`` says which check failed and ``promote`` loads anew.
     """
 
@@ -45,8 +48,9 @@ class Model:
         self.path, self.device = facts.files[0], device
         self.layers, self.trained = facts.blocks + 1, facts.context
         self.vocabulary, self.weights = facts.vocabulary, facts.weights
+        self.mixed = facts.experts > 0
         self._threads = threads
-        self._placements: dict[tuple[int, int, int], Placement] = {}
+        self._placements: dict[tuple[Residency, int, int], Placement] = {}
         self._contexts: list[Context] = []
         self._grammar_model = 0
         self.reason, self._weights = _open(facts, device)
@@ -59,51 +63,93 @@ class Model:
     @property
     def residency(self) -> int:
         """Layers on the device now."""
-        return self._weights.residency
+        return self._weights.residency.layers
 
     @property
     def device_weights(self) -> int:
         """Bytes of the device's buffers that hold weights now."""
         return self._weights.device_bytes
 
-    def predict(self, layers: int, context: int, slots: int) -> Placement:
+    def predict(
+        self, layers: int, context: int, slots: int, experts: int | None = None, cached: int | None = None
+    ) -> Placement:
         """Price a placement by a dry load; nothing is allocated. ``context`` is in tokens for each slot.
 
         Raises:
             EngineError: libllama cannot have such a placement.
         """
-        self._check(layers)
-        key = (layers, context, slots)
+        wanted = self._residency(layers, experts, cached)
+        key = (wanted, context, slots)
         if key not in self._placements:
-            self._placements[key] = self._price(layers, context, slots)
+            self._placements[key] = self._price(wanted, context, slots)
         return self._placements[key]
 
     def fit(self, budget: int, context: int, slots: int) -> Placement | None:
-        """The largest residency whose device bytes are at most ``budget``; None if not even 0 layers fit."""
-        best, low, high = None, 0, self.layers
-        middle = high  # most often everything fits
-        while low <= high:
-            placement = self.predict(middle, context, slots)
-            if placement.device.total <= budget:
-                best, low = placement, middle + 1
-            else:
-                high = middle - 1
-            middle = (low + high) // 2
-        return best
+        """The largest residency whose device bytes are at most ``budget``; None if not even 0 layers fit.
 
-    def promote(self, layers: int) -> int:
-        """Set the residency, up or down, moving only the layers that change side. Returns the bytes copied.
+        A mixture of experts gives up experts first, which each token reads but a few of, and then whole layers.
+        """
 
-        Every context must be closed before.
+        def at(layers: int, experts: int | None = None) -> Placement | None:
+            placement = self.predict(layers, context, slots, experts)
+            return placement if placement.device.total <= budget else None
+
+        blocks = self.layers - 1
+        best = at(self.layers)
+        if best is None and self.mixed:
+            best = _largest(lambda experts: at(self.layers, experts), blocks - 1) or _largest(
+                lambda layers: at(layers, 0), blocks
+            )
+        return best or _largest(at, blocks)
+
+    def promote(self, layers: int, experts: int | None = None, cached: int | None = None) -> int:
+        """Set the residency, up or down, moving only what changes side. Returns the bytes copied.
+
+        From the host store the last of them are still under way: ``settle`` before anything is evaluated. Contexts
+        stay valid if ``keeps_contexts``; else they must be closed before.
 
         Raises:
-            EngineError: the device refused the memory; the residency is what ``residency`` then says.
+            OutOfMemory: the device has no room for it.
+            EngineError: libllama refused. The residency is then what ``residency`` says.
         """
-        self._check(layers)
-        self._contexts = [context for context in self._contexts if context.handle]
-        if self._contexts:
-            raise EngineError(f"{self.path.name} cannot change its residency while it has a context; close it first")
-        return self._weights.move(layers)
+        wanted = self._residency(layers, experts, cached)
+        contexts = self._living()
+        if contexts and not self._weights.keeps_contexts(wanted):
+            raise EngineError(f"{self.path.name} cannot move its KV cache while it has a context; close it first")
+        for context in contexts:
+            context.synchronize()
+        try:
+            return self._weights.move(wanted)
+        finally:
+            for context in contexts:
+                context.rearrange(*self._sides(context))
+
+    def keeps_contexts(self, layers: int, experts: int | None = None, cached: int | None = None) -> bool:
+        """Whether contexts may stay open while the residency becomes that."""
+        return self._weights.keeps_contexts(self._residency(layers, experts, cached))
+
+    @property
+    def moving(self) -> bool:
+        """Whether bytes of a promotion may still be under way."""
+        return self._weights.moving
+
+    def settle(self) -> None:
+        """Wait until all that was promoted has arrived. Any thread may wait."""
+        self._weights.settle()
+
+    def copy(self) -> Copy | None:
+        """An empty copy of the weights for the host store; None where they cannot be moved.
+
+        Raises:
+            EngineError: there is no such memory.
+        """
+        return self._weights.copy()
+
+    def adopt(self, copy: Copy | None) -> None:
+        """Use a filled copy for all that is on the host and for promotions; None: the mapped file again."""
+        for context in self._living():
+            context.synchronize()
+        self._weights.adopt(copy)
 
     def context(self, context: int, slots: int) -> Context:
         """Make a context of ``slots`` slots of ``context`` tokens at the present residency.
@@ -134,18 +180,52 @@ class Model:
             api.llama_model_free(self._grammar_model)
             self._grammar_model = 0
 
-    def _check(self, layers: int) -> None:
-        if not 0 <= layers <= self.layers:
-            raise EngineError(f"{self.path.name} has {self.layers} layers; a residency of {layers} is impossible")
+    def _living(self) -> list[Context]:
+        self._contexts = [context for context in self._contexts if context.handle]
+        return self._contexts
 
-    def _price(self, layers: int, context: int, slots: int) -> Placement:
-        dry = self._weights.dry(layers)
+    def _residency(self, layers: int, experts: int | None, cached: int | None) -> Residency:
+        """Fill in what is left open, and check it."""
+        cached, most = layers if cached is None else cached, max(layers - 1, 0)
+        experts = most if experts is None or not self.mixed else experts
+        for value in (layers, cached):
+            if not 0 <= value <= self.layers:
+                raise EngineError(f"{self.path.name} has {self.layers} layers; a residency of {value} is impossible")
+        if not 0 <= experts <= most:
+            raise EngineError(
+                f"with {layers} layers on the device {self.path.name} can have the experts of 0 to {most} blocks "
+                f"there, not of {experts}"
+            )
+        return Residency(layers, experts, cached)
+
+    def _sides(self, context: Context) -> tuple[Footprint, Footprint]:
+        """What a context takes at the present residency."""
+        now = self._weights.residency
+        placement = self.predict(now.layers, context.length, context.slots, now.experts, now.cached)
+        return replace(placement.device, weights=0), placement.host
+
+    def _price(self, wanted: Residency, context: int, slots: int) -> Placement:
+        dry = self._weights.dry(wanted)
         try:
             device, host = measure(dry.handle, self.device, context, slots, self._threads)
-            weights = self._weights.price(layers, dry, device.weights)
+            weights = self._weights.price(wanted, dry, device.weights)
         finally:
             dry.close()
-        return Placement(layers, context, slots, replace(device, weights=weights), replace(host, weights=0))
+        experts = wanted.experts if self.mixed else None
+        sides = replace(device, weights=weights), replace(host, weights=0)
+        return Placement(wanted.layers, context, slots, *sides, experts, wanted.cached)
+
+
+def _largest(placed: Callable[[int], Placement | None], most: int) -> Placement | None:
+    """The placement of the largest number up to ``most`` that has one; larger ones take more."""
+    best, low, high = None, 0, most
+    while low <= high:
+        middle = (low + high) // 2
+        if placement := placed(middle):
+            best, low = placement, middle + 1
+        else:
+            high = middle - 1
+    return best
 
 
 def _open(facts: gguf.Gguf, device: Device) -> tuple[str, Weights]:

@@ -1,16 +1,18 @@
-"""Pieces: the weights of one layer in a device buffer of their own, so that each can come and go alone."""
+"""Pieces: the weights of one part of a model in a device buffer of their own, so that each can come and go alone."""
 
 from __future__ import annotations
 
 import ctypes as C
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from hotbunk.errors import EngineError
+from hotbunk.errors import OutOfMemory
 from hotbunk.llama.device import Device
 from hotbunk.llama.lib import Pointer, Size, base, bind, captured, words
-from hotbunk.llama.tensor import Tensor
+from hotbunk.llama.stream import stream
+from hotbunk.llama.tensor import Tensor, Whole
 
-__all__ = ["Piece", "size_on"]
+__all__ = ["Layout", "Piece", "lay_out"]
 
 _WEIGHTS = 1  # enum ggml_backend_buffer_usage
 
@@ -23,43 +25,63 @@ _buffer_free = bind(base, "ggml_backend_buffer_free", None, Pointer)
 _set_usage = bind(base, "ggml_backend_buffer_set_usage", None, Pointer, C.c_int)
 
 
-class Piece:
-    """The tensors of one layer on the device, and the ``size`` of their buffer in bytes.
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the tensors of a part lie in one stretch of memory: ``offsets`` in their order, ``size`` in bytes.
 
-    Raises:
-        EngineError: the device has no memory for them.
+    A piece on the device and its copy in the host store have the same, so one copy of bytes moves the whole part.
     """
 
-    def __init__(self, device: Device, tensors: Sequence[Tensor]) -> None:
+    offsets: tuple[int, ...]
+    size: int
+
+
+class Piece:
+    """The tensors of one part on the device, and the ``size`` of their buffer in bytes.
+
+    Raises:
+        OutOfMemory: the device has no memory for them.
+    """
+
+    def __init__(self, device: Device, layout: Layout) -> None:
         """Allocate room; the tensors stay where they are."""
-        self._offsets, wanted = _lay_out(device, tensors)
+        self._layout, self._stream = layout, stream(device)
         with captured() as lines:
-            self._buffer = _alloc_buffer(device.buffer_type, wanted)
+            self._buffer = _alloc_buffer(device.buffer_type, layout.size)
         if not self._buffer:
-            raise EngineError(f"{device.name} has no room for {wanted} bytes of weights: {words(lines)}")
+            raise OutOfMemory(f"{device.name} has no room for {layout.size} bytes of weights: {words(lines)}")
         _set_usage(self._buffer, _WEIGHTS)
         self._base = _buffer_base(self._buffer)
         self.size = int(_buffer_size(self._buffer))
 
     def take(self, tensors: Sequence[Tensor]) -> None:
-        """Point the layer's tensors of a shell here."""
-        for tensor, offset in zip(tensors, self._offsets, strict=True):
+        """Point the part's tensors of a shell here."""
+        for tensor, offset in zip(tensors, self._layout.offsets, strict=True):
             tensor.place(self._buffer, self._base + offset)
+
+    def fill(self, tensors: Sequence[Tensor], source: int | None) -> int:
+        """Copy the part here: from pinned memory at ``source``, in one go and without waiting, else from the file.
+
+        Returns the bytes of its tensors.
+        """
+        if source is None:
+            for tensor in tensors:
+                self._stream.send(tensor.address, tensor.data, tensor.size, pinned=False)
+        else:
+            whole = Whole(self._buffer, self._base, self._layout.size)
+            self._stream.send(whole.address, source, self._layout.size, pinned=True)
+            whole.free()
+        return sum(tensor.size for tensor in tensors)
 
     def free(self) -> None:
         """Give the memory back; no tensor in use may point here any more."""
         _buffer_free(self._buffer)
 
 
-def size_on(device: Device, tensors: Sequence[Tensor]) -> int:
-    """Bytes that these tensors take in a buffer of the device, padding included."""
-    return _lay_out(device, tensors)[1]
-
-
-def _lay_out(device: Device, tensors: Sequence[Tensor]) -> tuple[list[int], int]:
-    """Offsets of the tensors in one buffer, and its size."""
+def lay_out(device: Device, tensors: Sequence[Tensor]) -> Layout:
+    """Put tensors one after the other as a buffer of the device needs them, padding included."""
     step, end, offsets = _alignment(device.buffer_type), 0, []
     for tensor in tensors:
         offsets.append(end)
         end += -(-_alloc_size(device.buffer_type, tensor.address) // step) * step
-    return offsets, end
+    return Layout(tuple(offsets), end)

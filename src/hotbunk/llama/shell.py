@@ -1,32 +1,38 @@
 """Shells: opened models with nothing of ours on the device.
 
-Where libllama puts a model's KV cache and compute buffers is fixed when it is opened, by ``n_gpu_layers``; where its
-weights are is not. So there is a shell for each residency in use, opened in some hundredths of a second since all its
-weights stay in the mapped file, and the tensors of the shell in use are pointed at the pieces on the device.
+Where libllama puts a model's KV cache is fixed when it is opened, by ``n_gpu_layers``; where its weights are is not. So
+there is a shell for each number of layers whose cache is on the device, opened in some hundredths of a second since all
+its weights stay in the mapped file, and the tensors of the shell in use are pointed at the pieces on the device, or at
+the copy in the host store.
 """
 
 from __future__ import annotations
 
 import ctypes as C
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hotbunk.errors import EngineError
 from hotbunk.llama import tensor
+from hotbunk.llama.copy import Copy
 from hotbunk.llama.device import Device
 from hotbunk.llama.gguf import Gguf
 from hotbunk.llama.lib import Pointer, Size, api, base, bind, captured, words
 from hotbunk.llama.piece import Piece
 from hotbunk.llama.tensor import Tensor
 
-__all__ = ["Opened", "Shell"]
+__all__ = ["EXPERTS", "Opened", "Shell", "cpu_type"]
 
 _INTEGER, _STRING = 0, 3  # enum llama_model_kv_override_type
 # These two are left to libllama, which makes a copy for each side that needs one (and they are tiny)
 _LEFT = "rope_freqs|rope_factors"
 _EMBEDDING = "token_embd.weight"
 
-_cpu = bind(base, "ggml_backend_cpu_buffer_type", Pointer)
+# of a mixture of experts, the tensors of which each token needs but a few slices
+EXPERTS = re.compile(r"\.ffn_(up|down|gate|gate_up)_(ch|)exps")
+
+cpu_type = bind(base, "ggml_backend_cpu_buffer_type", Pointer)
 _buffer_size = bind(base, "ggml_backend_buffer_get_size", Size, Pointer)
 
 
@@ -70,40 +76,45 @@ class Opened:
 
 
 class Shell(Opened):
-    """A model whose weights are all in the mapped file until they are pointed at pieces.
+    """A model whose weights are all in the mapped file until they are pointed elsewhere.
 
-    ``groups`` holds the tensors that can move, layer by layer in the order of promotion: the head, then the blocks
-    from last to first. ``second_head``: the tied head shall be a tensor of its own, which libllama puts on the device.
-    ``own`` is the bytes on the device that libllama itself put there.
+    ``parts`` holds the tensors that move together: the head, then the blocks from last to first; and in the same order
+    of blocks, of a mixture of experts, their experts. ``second_head``: the tied head shall be a tensor of its own,
+    which libllama puts on the device. ``own`` is the bytes on the device that libllama itself put there.
     """
 
     def __init__(self, gguf: Gguf, device: Device, layers: int, second_head: bool = False) -> None:
         left = f"{_LEFT}|{_EMBEDDING}" if second_head else _LEFT
-        super().__init__(gguf, device, layers, [(f"^(?!{left})", _cpu())])
+        super().__init__(gguf, device, layers, [(f"^(?!{left})", cpu_type())])
         try:
             tensors = tensor.of_model(self.handle)
         except EngineError:
             self.close()
             raise
-        self.groups = _by_layer(tensors, gguf, second_head)
+        self.parts = _parts(tensors, gguf, second_head)
         self.own = _bytes_on(device, tensors)
-        self._at: list[Piece | None] = [None] * len(self.groups)
+        self._at: list[object] = [None] * len(self.parts)
+        self._copy: Copy | None = None
 
-    def point(self, pieces: Sequence[Piece]) -> None:
-        """Point the first layers' tensors at the pieces, and all others home."""
-        for layer, tensors in enumerate(self.groups):
-            piece = pieces[layer] if layer < len(pieces) else None
-            if piece is not self._at[layer]:
-                self._at[layer] = piece
-                _settle(tensors, piece)
+    def point(self, pieces: Mapping[int, Piece], copy: Copy | None) -> None:
+        """Point the parts that have a piece there, and all others at the copy in the host store or at the file."""
+        for part, tensors in enumerate(self.parts):
+            place = pieces.get(part, copy)
+            if place is not self._at[part]:
+                self._at[part] = place
+                _settle(tensors, pieces.get(part), copy.addresses(part) if copy else None)
+        if copy is not self._copy:
+            self._copy = copy
+            for each in (each for tensors in self.parts for each in tensors if copy):
+                each.forget()
 
 
-def _settle(tensors: list[Tensor], piece: Piece | None) -> None:
+def _settle(tensors: list[Tensor], piece: Piece | None, addresses: Iterator[int] | None) -> None:
     if piece:
         piece.take(tensors)
-    else:
-        for each in tensors:
-            each.withdraw()
+        return
+    for each in tensors:
+        each.withdraw(next(addresses) if addresses else None)
 
 
 def _load(gguf: Gguf, parameters: api.llama_model_params) -> int:
@@ -123,15 +134,17 @@ def _without_vocabulary(gguf: Gguf) -> Any:
     return values
 
 
-def _by_layer(tensors: list[Tensor], gguf: Gguf, second_head: bool) -> list[list[Tensor]]:
-    groups: list[list[Tensor]] = [[] for _ in range(gguf.blocks + 1)]
+def _parts(tensors: list[Tensor], gguf: Gguf, second_head: bool) -> list[list[Tensor]]:
+    blocks = gguf.blocks
+    parts: list[list[Tensor]] = [[] for _ in range(2 * blocks + 1)]
     for each in tensors:
         kind, _, rest = each.name.partition(".")
         if kind == "blk":
-            groups[gguf.blocks - int(rest.partition(".")[0])].append(each)
+            order = blocks - int(rest.partition(".")[0])
+            parts[order + blocks if EXPERTS.search(each.name) else order].append(each)
         elif kind.startswith("output") or (each.name == _EMBEDDING and gguf.tied and not second_head):
-            groups[0].append(each)
-    return groups
+            parts[0].append(each)
+    return parts if any(parts[blocks + 1 :]) else parts[: blocks + 1]
 
 
 def _bytes_on(device: Device, tensors: list[Tensor]) -> int:

@@ -10,13 +10,14 @@ import ctypes as C
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from mmap import PAGESIZE
 
 import numpy as np
 
 from hotbunk.errors import EngineError
 from hotbunk.llama.lib import Pointer, Size, base, bind, llama
 
-__all__ = ["TRIED", "Tensor", "check", "of_model", "supports_lookup"]
+__all__ = ["TRIED", "Tensor", "Whole", "check", "of_model", "supports_lookup"]
 
 TRIED = ("0.3.36",)
 """Versions of llama-cpp-python that these checks were tried with."""
@@ -24,7 +25,8 @@ TRIED = ("0.3.36",)
 _MAP = "_Z29llama_internal_get_tensor_mapB5cxx11PK11llama_model"  # a vector<pair<string, ggml_tensor *>>
 _ENTRY = 40  # bytes of such a pair: a string of 32 and a pointer
 _STRUCT = 336  # bytes of ggml_tensor to look for a field in
-_I32, _F32 = 26, 0  # enum ggml_type
+_F32, _I8, _I32 = 0, 24, 26  # enum ggml_type
+_DONTNEED = 4  # of madvise
 
 
 class _InitParams(C.Structure):
@@ -47,6 +49,7 @@ _alloc_buffer = bind(base, "ggml_backend_buft_alloc_buffer", Pointer, Pointer, S
 _buffer_base = bind(base, "ggml_backend_buffer_get_base", Pointer, Pointer)
 _buffer_type = bind(base, "ggml_backend_buffer_get_type", Pointer, Pointer)
 _buffer_free = bind(base, "ggml_backend_buffer_free", None, Pointer)
+_madvise = bind(C.CDLL(None), "madvise", C.c_int, Pointer, Size, C.c_int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +75,15 @@ class Tensor:
             self.withdraw()
             raise EngineError(f"the device refused to take tensor {self.name}")
 
-    def withdraw(self) -> None:
-        """Point it back home."""
-        self._point(self.buffer, self.data)
+    def withdraw(self, data: int | None = None) -> None:
+        """Point it back home, or to another copy of its bytes in host memory."""
+        self._point(self.buffer, self.data if data is None else data)
 
-    def fill(self) -> int:
-        """Copy its bytes from home to where it points now; returns how many."""
-        _set(self.address, self.data, 0, self.size)
-        return self.size
+    def forget(self) -> None:
+        """Let this process give back the pages of its home, a mapped file; they come back when they are read."""
+        start, end = -(-self.data // PAGESIZE) * PAGESIZE, (self.data + self.size) // PAGESIZE * PAGESIZE
+        if end > start:
+            _madvise(start, end - start, _DONTNEED)
 
     def on(self, buffer_type: int) -> bool:
         """Whether its home is memory of that type."""
@@ -89,6 +93,20 @@ class Tensor:
         offsets = check()
         _word(self.address + offsets.buffer).value = buffer or None
         _word(self.address + offsets.data).value = data or None
+
+
+class Whole:
+    """A buffer of a device seen as one tensor of ``size`` bytes, to be filled at once."""
+
+    def __init__(self, buffer: int, start: int, size: int) -> None:
+        self._context = _init(_InitParams(1 << 12, None, True))
+        self.address = int(_new_tensor(self._context, _I8, size))
+        if _alloc(buffer, self.address, start) != 0:
+            raise EngineError(f"the device refused to take {size} bytes as one tensor")
+
+    def free(self) -> None:
+        """Forget the tensor; the buffer stays, and so does what was sent to it."""
+        _free(self._context)
 
 
 def of_model(model: int) -> list[Tensor]:

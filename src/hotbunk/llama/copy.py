@@ -1,0 +1,81 @@
+"""The host store's copy of a model's weights: pinned, part by part, each laid out as its piece on the device is."""
+
+from __future__ import annotations
+
+import ctypes as C
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
+from threading import Event
+
+from hotbunk.llama.device import Device
+from hotbunk.llama.piece import Layout
+from hotbunk.llama.pinned import PAGE, Block
+from hotbunk.llama.tensor import Tensor
+
+__all__ = ["Copy"]
+
+_SLICE = 16 << 20  # bytes that one thread copies at a time
+_THREADS = max(1, min(8, len(os.sched_getaffinity(0)) // 2))
+
+
+class Copy:
+    """Made empty; ``fill`` takes its time and may run in another thread.
+
+    Attributes:
+        size: bytes of host memory it takes.
+        done: bytes of it that are filled and pinned.
+    """
+
+    def __init__(self, device: Device, parts: Sequence[Sequence[Tensor]], layouts: Sequence[Layout]) -> None:
+        """Reserve the addresses; memory is taken as it is filled.
+
+        Raises:
+            EngineError: there is no such memory.
+        """
+        self._parts, self._layouts = parts, layouts
+        ends = list(accumulate(-(-layout.size // PAGE) * PAGE for layout in layouts))
+        self._starts = [0, *ends[:-1]]
+        self.size, self.done = ends[-1], 0
+        self._block = Block(device, self.size)
+        self._stopped = Event()
+
+    def fill(self) -> bool:
+        """Copy and pin part after part; False if it was stopped before the end.
+
+        Raises:
+            EngineError: the driver does not lock the memory.
+        """
+        with ThreadPoolExecutor(_THREADS, "copy") as pool:
+            for part, start in enumerate(self._starts):
+                if self._stopped.is_set():
+                    return False
+                for _ in pool.map(lambda piece: C.memmove(*piece), self._slices(part)):
+                    pass
+                self._block.pin(start, self._layouts[part].size)
+                self.done = start + self._layouts[part].size
+        self.done = self.size
+        return True
+
+    def stop(self) -> None:
+        """Let ``fill`` end after the part it is at."""
+        self._stopped.set()
+
+    def source(self, part: int) -> int:
+        """Address of a part's bytes."""
+        return self._block.address + self._starts[part]
+
+    def addresses(self, part: int) -> Iterator[int]:
+        """Addresses of the part's tensors, in their order."""
+        return (self.source(part) + offset for offset in self._layouts[part].offsets)
+
+    def free(self) -> None:
+        """Give the memory back; nothing may point here any more."""
+        self._block.free()
+
+    def _slices(self, part: int) -> Iterator[tuple[int, int, int]]:
+        """Target, source and bytes of what there is to copy."""
+        for tensor, target in zip(self._parts[part], self.addresses(part), strict=True):
+            for at in range(0, tensor.size, _SLICE):
+                yield target + at, tensor.data + at, min(_SLICE, tensor.size - at)
