@@ -186,7 +186,8 @@ class Model:
 
     def _residency(self, layers: int, experts: int | None, cached: int | None) -> Residency:
         """Fill in what is left open, and check it."""
-        cached, most = layers if cached is None else cached, max(layers - 1, 0)
+        # with no layer there, nothing on the device would read the cache
+        cached, most = layers if cached is None or not layers else cached, max(layers - 1, 0)
         experts = most if experts is None or not self.mixed else experts
         for value in (layers, cached):
             if not 0 <= value <= self.layers:
