@@ -49,5 +49,5 @@ def kquant(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def experts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tied mixture of experts of 4 blocks in F16."""
+    """A mixture of experts of 4 blocks in F16, with a head of its own."""
     return mixture(tmp_path_factory.mktemp("mixture"))

@@ -27,7 +27,7 @@ def tied_kquant(directory: Path) -> Path:
 
 
 def mixture(directory: Path) -> Path:
-    """Make a mixture of experts in F16 (23 MB): as above, with 4 experts in each block, 2 of them for each token."""
+    """Make a mixture of experts in F16 (64 MB): a head of its own, 4 experts in each block, 2 of them for each token."""
     path = directory / "mixture-f16.gguf"
     _write(path, EXPERTS)
     return path
@@ -65,6 +65,8 @@ def _write(path: Path, experts: int = 0) -> None:
         if experts:
             matrix(block + "ffn_gate_inp.weight", experts, WIDTH)
     norm("output_norm.weight")
+    if experts:
+        matrix("output.weight", vocabulary, WIDTH)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -126,7 +126,9 @@ def test_a_mixture_gives_up_experts_before_layers(experts: Path, rpc_device: str
     model.close()
 
 
-def test_a_copy_in_host_memory_stands_for_the_file(path: Path, spec: str) -> None:
+@pytest.mark.parametrize("name", ["smollm2", "gemma3", "kquant", "experts"])
+def test_a_copy_in_host_memory_stands_for_the_file(name: str, spec: str, request: pytest.FixtureRequest) -> None:
+    path: Path = request.getfixturevalue(name)
     model = Model(path, open_device(spec), 1)
     expected = {layers: ordinary(path, spec, layers) for layers in (0, model.layers // 2, model.layers)}
     model.promote(model.layers // 2)

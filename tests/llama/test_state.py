@@ -79,6 +79,16 @@ def test_past_the_window_on_a_device(gemma3: Path, rpc_device: str) -> None:
     model.close()
 
 
+def test_room_of_the_wrong_size_is_refused(kquant: Path) -> None:
+    model = Model(kquant, open_device("cpu"), 1)
+    context = model.context(256, 1)
+    context.prefill(0, 0, TOKENS[:9], output=False)
+    room = np.empty(context.state_size(0) - 1, np.uint8)
+    with pytest.raises(EngineError, match=f"could not save slot 0 in {room.nbytes} bytes"):
+        context.save(0, room)
+    model.close()
+
+
 def test_a_broken_state_empties_the_slot(kquant: Path) -> None:
     model = Model(kquant, open_device("cpu"), 1)
     context = model.context(256, 2)

@@ -2,8 +2,11 @@
 
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
 
 from hotbunk.llama.device import open_device
 from hotbunk.placement import Placement
@@ -28,6 +31,7 @@ from hotbunk.worker.protocol import (
     Suspend,
     Unload,
 )
+from hotbunk.worker.store import Store
 
 R = TypeVar("R", bound=Report)
 
@@ -56,13 +60,35 @@ class Rig:
     One thread: libggml's spin while they wait for each other, which crawls where another process has the core.
     """
 
-    def __init__(self, kind: str, spec: str, models: dict[str, Path], directory: Path, held: int = 1 << 30) -> None:
+    def __init__(
+        self,
+        kind: str,
+        spec: str,
+        models: dict[str, Path],
+        directory: Path,
+        held: int = 1 << 30,
+        store: Store | None = None,
+        pinned: int = 0,
+        patient: bool = False,
+    ) -> None:
+        """``pinned``: bytes of the arena's block. ``patient``: say that the device computes by itself."""
         self.kind = kind
+        self.store = store
         self.reports: list[Report] = []
-        self.arena = Arena(held, directory)
-        self.engine = Engine(open_device(spec), 1, self.arena, self.reports.append)
-        self.layers = {name: self.ask(Open(name, str(path)), Opened).layers for name, path in models.items()}
+        self.arena = Arena(held, directory, np.zeros(pinned, np.uint8))
+        device = open_device(spec)
+        device = replace(device, pinned=patient or device.pinned)
+        self.engine = Engine(device, 1, self.arena, self.reports.append, store)
+        self.layers: dict[str, int] = {}
+        self.open(models)
         self._next = 0
+
+    def open(self, models: dict[str, Path]) -> None:
+        self.layers |= {name: self.ask(Open(name, str(path)), Opened).layers for name, path in models.items()}
+
+    def of(self, kind: type[R]) -> list[R]:
+        """The reports of one kind, oldest first."""
+        return [report for report in self.reports if isinstance(report, kind)]
 
     def ask(self, command: Command, answer: type[R]) -> R:
         """Carry out a command that is answered by one report of type ``answer``, the last."""
@@ -73,8 +99,10 @@ class Rig:
     def load(self, model: str, layers: int, context: int = 256, slots: int = 2) -> Loaded:
         return self.ask(Load(model, self.predict(model, layers, context, slots)), Loaded)
 
-    def predict(self, model: str, layers: int, context: int = 256, slots: int = 2) -> Placement:
-        return self.ask(Predict(model, context, slots, layers), Predicted).placement
+    def predict(
+        self, model: str, layers: int, context: int = 256, slots: int = 2, cached: int | None = None
+    ) -> Placement:
+        return self.ask(Predict(model, context, slots, layers, cached=cached), Predicted).placement
 
     def start(self, model: str, prompt: list[int], sampling: Sampling, most: int, **more: Any) -> int:
         self._next += 1

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from hotbunk.errors import EngineError
@@ -162,7 +161,10 @@ def test_a_state_that_cannot_be_restored_ends_its_sequence(rig: Rig) -> None:
     other = rig.start("smollm2", tokens(4), GREEDY, 5)
     rig.reach(broken, 2)
     rig.engine.handle(Suspend(broken))
-    rig.arena.put(broken, np.zeros(rig.arena.take(broken).nbytes, np.uint8))
+    with rig.arena.take(broken) as state:
+        size = state.nbytes
+    with rig.arena.reserve(broken, size) as state:
+        state[:] = 0
     ended = rig.ask(Resume(broken), Ended)
     assert ended.reason == "error"
     assert "cannot be restored" in ended.message

@@ -81,6 +81,7 @@ class Context:
         self._ring = _ring(model, self.handle)
         self._batch = _Batch(max(self.chunk, slots))
         self._row = C.c_float * vocabulary
+        self._rows: dict[int, NDArray[np.float32]] = {}
 
     def prefill(self, slot: int, position: int, tokens: Sequence[int], output: bool) -> None:
         """Evaluate up to ``chunk`` tokens of one slot from ``position`` on; ``output``: keep the last one's logits.
@@ -105,11 +106,11 @@ class Context:
         Raises:
             EngineError: libllama could not, with the reason; clear the slots.
         """
-        count = len(batch)
         arrays = self._batch
-        arrays.tokens[:count], arrays.positions[:count], arrays.slots[:count] = zip(*batch, strict=True)
-        arrays.outputs[:count] = True
-        self._evaluate(count)
+        for index, (token, position, slot) in enumerate(batch):
+            arrays.tokens[index], arrays.positions[index], arrays.slots[index] = token, position, slot
+        arrays.outputs[: len(batch)] = True
+        self._evaluate(len(batch))
 
     def logits(self, index: int) -> NDArray[np.float32]:
         """Logits of the whole vocabulary, a view that is valid until the next evaluation.
@@ -120,7 +121,9 @@ class Context:
         address = _logits_at(self.handle, index)
         if not address:
             raise EngineError(f"there are no logits at index {index} of the last evaluation")
-        return np.frombuffer(memoryview(self._row.from_address(address)), np.float32)
+        if address not in self._rows:  # libllama writes them to the same places over and over
+            self._rows[address] = np.frombuffer(memoryview(self._row.from_address(address)), np.float32)
+        return self._rows[address]
 
     def state_size(self, slot: int) -> int:
         """Bytes of the slot's whole state."""

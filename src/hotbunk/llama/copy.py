@@ -53,8 +53,9 @@ class Copy:
                     return False
                 for _ in pool.map(lambda piece: C.memmove(*piece), self._slices(part)):
                     pass
-                self._block.pin(start, self._layouts[part].size)
-                self.done = start + self._layouts[part].size
+                if size := self._layouts[part].size:
+                    self._block.pin(start, size)
+                    self.done = start + size
         self.done = self.size
         return True
 

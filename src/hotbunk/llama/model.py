@@ -128,6 +128,13 @@ class Model:
         """Whether contexts may stay open while the residency becomes that."""
         return self._weights.keeps_contexts(self._residency(layers, experts, cached))
 
+    def park(self) -> None:
+        """Take everything off the device and close every context; promote again before the next one."""
+        for context in self._living():
+            context.close()
+        self.settle()
+        self._weights.park()
+
     @property
     def moving(self) -> bool:
         """Whether bytes of a promotion may still be under way."""

@@ -107,7 +107,8 @@ def _runtime(device: Device) -> _Runtime | None:
 
 def _huge_pages(size: int) -> NDArray[np.uint8]:
     try:
-        mapping = mmap.mmap(-1, size + _HUGE)
+        # private: shared memory gets huge pages only where the system is set to give them
+        mapping = mmap.mmap(-1, size + _HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except OSError as error:
         raise EngineError(f"there are no {size} bytes of host memory: {error.strerror}") from error
     if hasattr(mmap, "MADV_HUGEPAGE"):

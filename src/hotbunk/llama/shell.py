@@ -78,9 +78,10 @@ class Opened:
 class Shell(Opened):
     """A model whose weights are all in the mapped file until they are pointed elsewhere.
 
-    ``parts`` holds the tensors that move together: the head, then the blocks from last to first; and in the same order
-    of blocks, of a mixture of experts, their experts. ``second_head``: the tied head shall be a tensor of its own,
-    which libllama puts on the device. ``own`` is the bytes on the device that libllama itself put there.
+    ``parts`` holds the tensors that move together: the head, then the blocks from last to first; in the same order of
+    blocks their experts, if they have any; and an embedding that is not the head too, which never leaves the host (of
+    it a token needs one row), but may lie in the host store. ``second_head``: the tied head shall be a tensor of its
+    own, which libllama puts on the device. ``own`` is the bytes on the device that libllama itself put there.
     """
 
     def __init__(self, gguf: Gguf, device: Device, layers: int, second_head: bool = False) -> None:
@@ -136,15 +137,17 @@ def _without_vocabulary(gguf: Gguf) -> Any:
 
 def _parts(tensors: list[Tensor], gguf: Gguf, second_head: bool) -> list[list[Tensor]]:
     blocks = gguf.blocks
-    parts: list[list[Tensor]] = [[] for _ in range(2 * blocks + 1)]
+    parts: list[list[Tensor]] = [[] for _ in range(2 * blocks + 2)]
     for each in tensors:
         kind, _, rest = each.name.partition(".")
         if kind == "blk":
             order = blocks - int(rest.partition(".")[0])
             parts[order + blocks if EXPERTS.search(each.name) else order].append(each)
-        elif kind.startswith("output") or (each.name == _EMBEDDING and gguf.tied and not second_head):
+        elif kind.startswith("output"):
             parts[0].append(each)
-    return parts if any(parts[blocks + 1 :]) else parts[: blocks + 1]
+        elif each.name == _EMBEDDING and not second_head:  # else it is libllama's affair where it lies
+            parts[0 if gguf.tied else -1].append(each)
+    return parts
 
 
 def _bytes_on(device: Device, tensors: list[Tensor]) -> int:

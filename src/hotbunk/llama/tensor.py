@@ -58,26 +58,28 @@ class _Offsets:
     data: int
 
 
-@dataclass(frozen=True, slots=True)
 class Tensor:
     """A tensor of a shell and its home: ``buffer`` and ``data`` are where libllama put it, in the mapped file."""
 
-    name: str
-    address: int
-    size: int
-    buffer: int
-    data: int
+    __slots__ = ("_buffer", "_data", "address", "buffer", "data", "name", "size")
+
+    def __init__(self, name: str, address: int) -> None:
+        """The tensor at ``address``, at home."""
+        offsets = check()
+        self.name, self.address, self.size = name, address, int(_nbytes(address))
+        self._buffer, self._data = _word(address + offsets.buffer), _word(address + offsets.data)
+        self.buffer, self.data = self._buffer.value or 0, self._data.value or 0
 
     def place(self, buffer: int, data: int) -> None:
         """Point it into a device buffer."""
-        self._point(0, 0)  # libggml insists that it be nowhere before
+        self._buffer.value = self._data.value = None  # libggml insists that it be nowhere before
         if _alloc(buffer, self.address, data) != 0:
             self.withdraw()
             raise EngineError(f"the device refused to take tensor {self.name}")
 
     def withdraw(self, data: int | None = None) -> None:
         """Point it back home, or to another copy of its bytes in host memory."""
-        self._point(self.buffer, self.data if data is None else data)
+        self._buffer.value, self._data.value = self.buffer, self.data if data is None else data
 
     def forget(self) -> None:
         """Let this process give back the pages of its home, a mapped file; they come back when they are read."""
@@ -88,11 +90,6 @@ class Tensor:
     def on(self, buffer_type: int) -> bool:
         """Whether its home is memory of that type."""
         return bool(_buffer_type(self.buffer) == buffer_type)
-
-    def _point(self, buffer: int, data: int) -> None:
-        offsets = check()
-        _word(self.address + offsets.buffer).value = buffer or None
-        _word(self.address + offsets.data).value = data or None
 
 
 class Whole:
@@ -115,13 +112,12 @@ def of_model(model: int) -> list[Tensor]:
     Raises:
         EngineError: what libllama's internal map holds does not look as expected.
     """
-    offsets = check()
     tensors = []
     for name, address in _walk(model):
-        if name != _get_name(address) or _get_data(address) != _word(address + offsets.data).value:
+        tensor = Tensor(name.decode(), address)
+        if name != _get_name(address) or (_get_data(address) or 0) != tensor.data:
             raise EngineError(f"libllama's tensor map is not laid out as expected (at {name!r})")
-        buffer = _word(address + offsets.buffer).value or 0
-        tensors.append(Tensor(name.decode(), address, _nbytes(address), buffer, _get_data(address) or 0))
+        tensors.append(tensor)
     if not tensors:
         raise EngineError("libllama's tensor map is empty")
     return tensors

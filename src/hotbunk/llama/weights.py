@@ -60,6 +60,9 @@ class Weights(Protocol):
     def move(self, wanted: Residency) -> int:
         """Set the residency; returns the bytes copied. The last of them may still be under way: ``settle``."""
 
+    def park(self) -> None:
+        """Take everything off the device; contexts must be closed."""
+
     @property
     def moving(self) -> bool:
         """Whether bytes may still be under way."""
@@ -153,6 +156,13 @@ class Moving:
         self.residency = wanted
         return copied
 
+    def park(self) -> None:
+        """Free the pieces. The shell stays as it is, for a load to the same residency, if it has nothing there."""
+        if self._shell.own:
+            self.move(NOWHERE)
+        self._keep(set())
+        self.residency = NOWHERE
+
     @property
     def moving(self) -> bool:
         """Whether the device's stream is busy."""
@@ -187,9 +197,9 @@ class Moving:
 
     def _parts(self, wanted: Residency) -> list[int]:
         """Indices of the parts that are then on the device, in the order of promotion."""
-        blocks = self._gguf.blocks
-        experts = range(blocks + 1, blocks + 1 + wanted.experts) if len(self._layouts) > blocks + 1 else ()
-        return [*range(wanted.layers), *experts]
+        first = self._gguf.blocks + 1
+        there = [*range(wanted.layers), *range(first, first + wanted.experts)]
+        return [part for part in there if self._layouts[part].size]
 
     def _keep(self, parts: set[int]) -> None:
         """Keep at most these pieces; nothing in use points at the others any more."""
@@ -279,6 +289,10 @@ class Loaded:
             raise
         self.residency, self.device_bytes = wanted, self._weigh(wanted)
         return self.device_bytes
+
+    def park(self) -> None:
+        """Load with nothing on the device."""
+        self.move(NOWHERE)
 
     @property
     def moving(self) -> bool:

@@ -14,11 +14,20 @@ from pathlib import Path
 from hotbunk.errors import EngineError, HotbunkError
 from hotbunk.llama import tensor
 from hotbunk.llama.device import Device, open_device
+from hotbunk.worker import machine
 from hotbunk.worker.arena import Arena
 from hotbunk.worker.engine import Engine
 from hotbunk.worker.link import Link
 from hotbunk.worker.protocol import Beat, Hello, Shutdown
+from hotbunk.worker.store import Store
 from hotbunk.worker.watch import Watch
+
+STORE = 0.5
+"""Share of the free host memory that the host store takes, unless told."""
+ARENA, ARENA_MOST = 1 / 16, 4 << 30
+"""The same for the pinned arena of suspended sequences, and the most bytes it takes."""
+
+log = logging.getLogger("hotbunk.worker")
 
 
 def _arguments() -> argparse.Namespace:
@@ -26,12 +35,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--endpoint", required=True, help="ZeroMQ address that the runtime has bound")
     parser.add_argument("--device", required=True, help="auto, cpu, a name libllama gives, or rpc:HOST:PORT")
     # one core is left to the gateway: libllama's threads wait for each other by spinning, and crawl when they share
-    cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--threads", type=int, default=max(1, cores - 1))
+    parser.add_argument("--threads", type=int, default=max(1, machine.cores() - 1))
+    parser.add_argument("--host-memory", type=_bytes, default=None, help="bytes of the host store, or auto")
+    parser.add_argument("--arena", type=_bytes, default=None, help="bytes of the pinned arena, or auto")
     parser.add_argument("--held-budget", type=int, default=1 << 30, help="bytes of suspended states kept in memory")
     parser.add_argument("--spill-dir", type=Path, default=Path(tempfile.gettempdir()), help="where the others go")
     parser.add_argument("--host-parent-pid", type=int, default=None, help="exit when this is not the parent any more")
     return parser.parse_args()
+
+
+def _bytes(text: str) -> int | None:
+    return None if text == "auto" else int(text)
 
 
 def main() -> int:
@@ -52,15 +66,24 @@ def main() -> int:
 
 def _serve(arguments: argparse.Namespace, device: Device) -> None:
     arena, watch = Arena(arguments.held_budget, arguments.spill_dir), Watch()
-    engine = Engine(device, arguments.threads, arena, lambda report: link.send(report), watch)
+    store = Store(device, *_shares(arguments, device), arena.pin, lambda: link.wake())
+    engine = Engine(device, arguments.threads, arena, lambda report: link.send(report), store, watch)
     link = Link(
         arguments.endpoint,
         _hello(device, arguments.threads),
-        lambda: _beat(engine, arena, watch),
+        lambda: _beat(device, engine, arena, watch, store),
         arguments.host_parent_pid,
     )
     _loop(engine, link)
     link.close()
+
+
+def _shares(arguments: argparse.Namespace, device: Device) -> tuple[int, int]:
+    """Bytes of the host store and of the arena: by default none where the mapped file is as good as pinned memory."""
+    free = machine.free_memory() if device.pinned else 0
+    store = int(free * STORE) if arguments.host_memory is None else arguments.host_memory
+    arena = min(int(free * ARENA), ARENA_MOST) if arguments.arena is None else arguments.arena
+    return store, arena
 
 
 def _loop(engine: Engine, link: Link) -> None:
@@ -79,6 +102,10 @@ def _loop(engine: Engine, link: Link) -> None:
 
 def _hello(device: Device, threads: int) -> Hello:
     free, total = device.memory()
+    if (count := machine.nodes()) > 1:
+        log.warning(
+            "%d NUMA nodes: layers on the CPU run faster when bound to the device's (numactl --cpunodebind)", count
+        )
     library, reason = f"llama-cpp-python {version('llama-cpp-python')}", _fault()
     return Hello(device.name, device.description, total, free, threads, library, not reason, reason)
 
@@ -92,9 +119,20 @@ def _fault() -> str:
     return ""
 
 
-def _beat(engine: Engine, arena: Arena, watch: Watch) -> Beat:
+def _beat(device: Device, engine: Engine, arena: Arena, watch: Watch, store: Store) -> Beat:
     operation, busy = watch.read()
-    return Beat(busy, operation, arena.held, arena.spilled, engine.device_bytes, _resident(), arena.trouble)
+    return Beat(
+        busy=busy,
+        operation=operation,
+        held=arena.held,
+        spilled=arena.spilled,
+        device=engine.device_bytes,
+        rss=_resident(),
+        trouble=arena.trouble,
+        pinned=arena.pinned,
+        free=device.memory()[0] if device.pinned else -1,  # others do not tell, or not to a second thread
+        stored=store.progress,
+    )
 
 
 def _resident() -> int:

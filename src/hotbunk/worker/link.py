@@ -29,7 +29,7 @@ class Link:
         ``parent``: exit when that process is not our parent any more.
         """
         self._context = zmq.Context()
-        self._commands: SimpleQueue[Command] = SimpleQueue()
+        self._commands: SimpleQueue[Command | None] = SimpleQueue()
         self._beat = beat
         self._parent = parent
         outer = _socket(self._context)
@@ -47,11 +47,15 @@ class Link:
         self._out.send(encode(report))
 
     def receive(self, wait: bool) -> Command | None:
-        """The next command; None if there is none yet and the caller does not ``wait``."""
+        """The next command; None if there is none yet and the caller does not ``wait``, or is woken."""
         try:
             return self._commands.get(block=wait)
         except Empty:
             return None
+
+    def wake(self) -> None:
+        """End a wait for commands; any thread may."""
+        self._commands.put(None)
 
     def close(self) -> None:
         """Send what is left and end the thread."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -26,22 +27,104 @@ class Steps(dict[str, float]):
             self[name] = self.get(name, 0.0) + perf_counter() - began
 
 
-def load(runner: Runner, placement: Placement) -> Loaded:
-    """Promote the layers and make the context.
+class Move:
+    """A load or a resize on its way: the bytes of its promotion may still be moving.
+
+    ``arrival`` is None if nothing is under way any more; else nothing of the model may be evaluated before it is done,
+    and ``finish`` called.
+    """
+
+    def __init__(self, runner: Runner, placement: Placement, pinned: bool, arrivals: Executor) -> None:
+        self.runner, self.placement, self.pinned = runner, placement, pinned
+        self.arrival: Future[None] | None = None
+        self.steps, self.moved = Steps(), 0
+        self._arrivals = arrivals
+        self._free = _free(runner)
+        self._began = perf_counter()
+        self._saved: list[tuple[Sequence, Suspended]] = []
+
+    def finish(self, report: Callable[[Report], None]) -> Loaded:
+        """Bring back the sequences that ran; those for which there is no place now are reported as suspended."""
+        runner, steps = self.runner, self.steps
+        with steps("kv_in"):
+            left = [suspended for sequence, suspended in self._saved if not _return(runner, sequence)]
+        for suspended in left:
+            report(suspended)
+        seconds, driver = perf_counter() - self._began, self._free - _free(runner)
+        return Loaded(runner.name, self.placement, runner.device, self.moved, seconds, dict(steps), driver, self.pinned)
+
+    def begin(self, report: Callable[[Report], None]) -> None:
+        """Do all but wait; with no context to keep, sequences that run are suspended meanwhile.
+
+        Raises:
+            HotbunkError: libllama failed; the model is then unloaded and its sequences are suspended.
+        """
+        try:
+            if _keeps(self.runner, self.placement):
+                self._promote()
+            else:
+                self._rebuild()
+        except Exception:
+            with self.steps("kv_out"):
+                self._saved += _suspend_all(self.runner)
+            _strip(self.runner)
+            for _, suspended in self._saved:
+                report(suspended)
+            raise
+
+    def _rebuild(self) -> None:
+        runner, steps = self.runner, self.steps
+        if runner.context is not None:
+            with steps("kv_out"):
+                self._saved = _suspend_all(runner)
+            with steps("demote"):
+                _free_context(runner)
+        self._promote()
+        with steps("context"):  # while the bytes are on their way
+            runner.context = runner.model.context(self.placement.context, self.placement.slots)
+
+    def _promote(self) -> None:
+        model, place = self.runner.model, self.placement
+        began, name = perf_counter(), "promote" if place.layers >= model.residency else "demote"
+        with self.steps(name):
+            self.moved = model.promote(place.layers, place.experts, place.cached)
+
+        def arrive() -> None:
+            model.settle()
+            self.steps[name] = perf_counter() - began
+
+        if model.moving:
+            self.arrival = self._arrivals.submit(arrive)
+
+
+def load(
+    runner: Runner, placement: Placement, pinned: bool, arrivals: Executor, report: Callable[[Report], None]
+) -> Move:
+    """Begin to promote the layers, and make the context.
 
     Raises:
         HotbunkError: it is loaded already, the placement is impossible, or libllama failed; nothing is then loaded.
     """
     if runner.context is not None:
         raise HotbunkError(f"model {runner.name} is loaded already: resize it, or unload it first")
-    _check(runner, placement)
-    began, steps = perf_counter(), Steps()
-    try:
-        moved = _stand(runner, placement, steps)
-    except Exception:
-        _strip(runner)
-        raise
-    return Loaded(runner.name, placement, runner.device, moved, perf_counter() - began, steps)
+    return _begin(Move(runner, placement, pinned, arrivals), report)
+
+
+def resize(
+    runner: Runner, placement: Placement, pinned: bool, arrivals: Executor, report: Callable[[Report], None]
+) -> Move:
+    """Begin to change the placement of a loaded model while its sequences live.
+
+    Where the new slots are too few or too short for all of them, the youngest (or those that are too long) are left
+    suspended.
+
+    Raises:
+        HotbunkError: it is not loaded, the placement is impossible, or libllama failed; in the last case the model is
+            then unloaded and its sequences are suspended.
+    """
+    if runner.context is None:
+        raise HotbunkError(f"model {runner.name} is not loaded: load it first")
+    return _begin(Move(runner, placement, pinned, arrivals), report)
 
 
 def unload(runner: Runner, report: Callable[[Report], None]) -> Unloaded:
@@ -53,34 +136,20 @@ def unload(runner: Runner, report: Callable[[Report], None]) -> Unloaded:
     return Unloaded(runner.name, freed - runner.device.total, perf_counter() - began)
 
 
-def resize(runner: Runner, placement: Placement, report: Callable[[Report], None]) -> Loaded:
-    """Change the placement of a loaded model while its sequences live.
+def _begin(move: Move, report: Callable[[Report], None]) -> Move:
+    _check(move.runner, move.placement)
+    move.begin(report)
+    return move
 
-    Where the new slots are too few or too short for all of them, the youngest (or those that are too long) are left
-    suspended.
 
-    Raises:
-        HotbunkError: it is not loaded, the placement is impossible, or libllama failed; in the last case the model is
-            then unloaded and its sequences are suspended.
-    """
-    if runner.context is None:
-        raise HotbunkError(f"model {runner.name} is not loaded: load it first")
-    _check(runner, placement)
-    began, steps = perf_counter(), Steps()
-    with steps("kv_out"):
-        saved = _suspend_all(runner)
-    try:
-        moved = _stand(runner, placement, steps)
-    except Exception:
-        _strip(runner)
-        for _, suspended in saved:
-            report(suspended)
-        raise
-    with steps("kv_in"):
-        left = [suspended for sequence, suspended in saved if not _return(runner, sequence)]
-    for suspended in left:
-        report(suspended)
-    return Loaded(runner.name, placement, runner.device, moved, perf_counter() - began, steps)
+def _keeps(runner: Runner, placement: Placement) -> bool:
+    """Whether the context stays: only weights move then, which is the cheaper the fewer they are."""
+    context = runner.context
+    return (
+        context is not None
+        and (context.length, context.slots) == (placement.context, placement.slots)
+        and runner.model.keeps_contexts(placement.layers, placement.experts, placement.cached)
+    )
 
 
 def _suspend_all(runner: Runner) -> list[tuple[Sequence, Suspended]]:
@@ -103,25 +172,20 @@ def _return(runner: Runner, sequence: Sequence) -> bool:
     return True
 
 
-def _stand(runner: Runner, placement: Placement, steps: Steps) -> int:
-    with steps("demote"):
-        _free_context(runner)
-    with steps("promote" if placement.layers >= runner.model.residency else "demote"):
-        moved = runner.model.promote(placement.layers)
-    with steps("context"):
-        runner.context = runner.model.context(placement.context, placement.slots)
-    return moved
-
-
 def _strip(runner: Runner) -> None:
-    _free_context(runner)
-    runner.model.promote(0)
+    runner.context = None
+    runner.model.park()
 
 
 def _free_context(runner: Runner) -> None:
     if runner.context is not None:
         runner.context.close()
         runner.context = None
+
+
+def _free(runner: Runner) -> int:
+    """Bytes that the driver says are free."""
+    return runner.model.device.memory()[0]
 
 
 def _check(runner: Runner, placement: Placement) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-
-import numpy as np
+from collections.abc import Iterable
 
 from hotbunk.errors import EngineError, HotbunkError
 from hotbunk.llama.context import Context
@@ -13,27 +11,27 @@ from hotbunk.llama.model import Model
 from hotbunk.llama.sampler import Sampler
 from hotbunk.placement import Footprint
 from hotbunk.worker.arena import Arena
-from hotbunk.worker.protocol import Ended, Produced, Report, Resumed, Start, Suspended, Token
+from hotbunk.worker.outbox import Outbox
+from hotbunk.worker.protocol import Ended, Produced, Resumed, Start, Suspended, Token
 from hotbunk.worker.sequence import Reason, Sequence
 from hotbunk.worker.watch import Watch
 
 log = logging.getLogger("hotbunk.worker")
-
-_NOTHING = np.empty(0, np.uint8)
 
 
 class Runner:
     """Runs the sequences of one model.
 
     A turn is one decode of all its decoding sequences, then one prefill chunk of its oldest prefilling one, as a call
-    of its own: the shapes a prompt is evaluated in never depend on neighbours or on interruptions.
+    of its own: the shapes a prompt is evaluated in never depend on neighbours or on interruptions. Where the device
+    computes by itself, the tokens of one evaluation are reported while the next is under way.
 
     Attributes:
         sequences: running and suspended ones by id, in the order they were started.
         context: None while the model is not loaded.
     """
 
-    def __init__(self, name: str, model: Model, arena: Arena, watch: Watch, report: Callable[[Report], None]) -> None:
+    def __init__(self, name: str, model: Model, arena: Arena, watch: Watch, report: Outbox) -> None:
         self.name = name
         self.model = model
         self.sequences: dict[int, Sequence] = {}
@@ -88,10 +86,12 @@ class Runner:
             raise HotbunkError(f"sequence {sequence.id} is suspended already: resume it first")
         with self._watch(f"suspend {self.name}") as lap:
             # an untouched slot has no state that libllama could give or take
-            state = self.context.save(sequence.slot) if sequence.done else _NOTHING
-            self._arena.put(sequence.id, state)
+            size = self.context.state_size(sequence.slot) if sequence.done else 0
+            with self._arena.reserve(sequence.id, size) as room:
+                if size:
+                    self.context.save(sequence.slot, room)
             self._vacate(sequence)
-        return Suspended(sequence.id, state.nbytes, lap.seconds)
+        return Suspended(sequence.id, size, lap.seconds, self._arena.tier(sequence.id))
 
     def resume(self, sequence: Sequence) -> Resumed | None:
         """Bring a suspended sequence back into a free slot; None if its state was not taken and it has ended.
@@ -102,17 +102,16 @@ class Runner:
         if sequence.slot is not None:
             raise HotbunkError(f"sequence {sequence.id} runs already")
         context, slot = self._seat(len(sequence.tokens))
-        size = self._arena.size(sequence.id)
+        size, tier = self._arena.size(sequence.id), self._arena.tier(sequence.id)
         try:
-            with self._watch(f"resume {self.name}") as lap:
-                state = self._arena.take(sequence.id)
-                if sequence.done:
+            with self._watch(f"resume {self.name}") as lap, self._arena.take(sequence.id) as state:
+                if size:
                     context.restore(slot, state)
         except (EngineError, OSError) as error:
             self.end(sequence, "error", f"its suspended state cannot be restored: {error}")
             return None
         sequence.slot = slot
-        return Resumed(sequence.id, size, lap.seconds)
+        return Resumed(sequence.id, size, lap.seconds, tier)
 
     # ------------------------------------------------------------ turns
 
@@ -120,12 +119,12 @@ class Runner:
         """Take one turn; False if there was nothing to do."""
         if self.context is None:
             return False
-        decoded = self._decode(self.context)
-        prefilled = self._prefill(self.context)
+        running = self.running()
+        decoded = self._decode(self.context, [s for s in running if not s.prefilling])
+        prefilled = self._prefill(self.context, [s for s in running if s.prefilling], alone=not decoded)
         return decoded or prefilled
 
-    def _decode(self, context: Context) -> bool:
-        batch = [s for s in self.running() if not s.prefilling]
+    def _decode(self, context: Context, batch: list[Sequence]) -> bool:
         if not batch:
             return False
         # libllama evaluates neighbouring slots in one go, if they come in order
@@ -133,6 +132,8 @@ class Runner:
         try:
             with self._watch(f"decode {self.name}") as lap:
                 context.decode([(s.tokens[s.done], s.done, s.slot or 0) for s in batch])
+                self._report.flush()
+                context.synchronize()
         except Exception as error:
             self._break(batch, error)
             return True
@@ -142,14 +143,17 @@ class Runner:
         self._draw(context, list(enumerate(batch)))
         return True
 
-    def _prefill(self, context: Context) -> bool:
-        sequence = next((s for s in self.running() if s.prefilling), None)
-        if sequence is None:
+    def _prefill(self, context: Context, waiting: list[Sequence], alone: bool) -> bool:
+        if not waiting:
             return False
+        sequence = waiting[0]
         chunk, last = sequence.chunk(context.chunk)
         try:
             with self._watch(f"prefill {self.name}") as lap:
                 context.prefill(sequence.slot or 0, sequence.done, chunk, output=last)
+                self._report.flush()
+                if last or not alone:  # else the next chunk is made ready while this one is under way
+                    context.synchronize()
         except Exception as error:
             self._break([sequence], error)
             return True
@@ -157,6 +161,7 @@ class Runner:
         sequence.prefill += lap.seconds
         if last:
             self._draw(context, [(-1, sequence)])
+            self._report.flush()  # nobody waits longer for a first token than need be
         return True
 
     def _draw(self, context: Context, batch: Iterable[tuple[int, Sequence]]) -> None:
@@ -174,7 +179,7 @@ class Runner:
             if reason:
                 over.append((sequence, reason, ""))
         if tokens:
-            self._report(Produced(self.name, tokens))
+            self._report.later(Produced(self.name, tokens))
         for sequence, reason, message in over:
             self.end(sequence, reason, message)
 

@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from time import perf_counter
-
-
-class Lap:
-    """The seconds an operation took, once it is over."""
-
-    __slots__ = ("seconds",)
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
 
 
 class Watch:
@@ -22,18 +11,30 @@ class Watch:
     def __init__(self) -> None:
         self._now: tuple[str, float] | None = None
 
-    @contextmanager
-    def __call__(self, operation: str) -> Iterator[Lap]:
-        """Say that ``operation`` is under way meanwhile; the outermost counts."""
-        lap, began, outer = Lap(), perf_counter(), self._now
-        self._now = outer or (operation, began)
-        try:
-            yield lap
-        finally:
-            lap.seconds = perf_counter() - began
-            self._now = outer
+    def __call__(self, operation: str) -> Lap:
+        """Say that ``operation`` is under way while the ``with`` lasts; the outermost counts."""
+        return Lap(self, operation)
 
     def read(self) -> tuple[str, float]:
         """The operation under way and its age in seconds; ``("", 0.0)`` when idle."""
         now = self._now
         return (now[0], perf_counter() - now[1]) if now else ("", 0.0)
+
+
+class Lap:
+    """One operation; ``seconds`` is what it took, once it is over."""
+
+    __slots__ = ("_began", "_operation", "_outer", "_watch", "seconds")
+
+    def __init__(self, watch: Watch, operation: str) -> None:
+        self.seconds = self._began = 0.0
+        self._watch, self._operation = watch, operation
+
+    def __enter__(self) -> Lap:
+        self._began, self._outer = perf_counter(), self._watch._now
+        self._watch._now = self._outer or (self._operation, self._began)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = perf_counter() - self._began
+        self._watch._now = self._outer
