@@ -19,7 +19,7 @@ from hotbunk.errors import EngineError
 from hotbunk.llama.device import Device
 from hotbunk.llama.lib import Pointer, Size, base, bind, captured, library, words
 
-__all__ = ["PAGE", "Block"]
+__all__ = ["PAGE", "Block", "Driver", "driver"]
 
 PAGE = 4096
 _HUGE = 2 << 20
@@ -39,7 +39,7 @@ class Block:
     """
 
     def __init__(self, device: Device, size: int) -> None:
-        self._runtime = _runtime(device)
+        self._runtime = driver(device)
         self._buffer = 0
         self._locked: list[int] = []
         self.size = -(-size // PAGE) * PAGE
@@ -81,8 +81,12 @@ class Block:
         return np.ctypeslib.as_array((C.c_uint8 * self.size).from_address(_buffer_base(self._buffer)))
 
 
-class _Runtime:
-    """The driver's own functions for locking pages, by the prefix of their names."""
+class Driver:
+    """The driver's own functions for locking pages, by the prefix of their names.
+
+    ``register`` takes address, bytes and flags and returns 0 or an error code; ``unregister`` takes the address;
+    ``forget`` clears the error of the last refusal.
+    """
 
     def __init__(self, source: C.CDLL, prefix: str) -> None:
         self.register: Callable[[int, int, int], int] = bind(
@@ -94,12 +98,12 @@ class _Runtime:
 
 
 @cache
-def _runtime(device: Device) -> _Runtime | None:
-    """Found through libggml's library for the device, which is linked to the driver's."""
+def driver(device: Device) -> Driver | None:
+    """The driver of a device, if it can lock memory: found through libggml's library, which is linked to it."""
     for kind, (name, prefix) in _RUNTIMES.items():
         if device.name.startswith(kind):
             try:
-                return _Runtime(library(name), prefix)
+                return Driver(library(name), prefix)
             except (OSError, AttributeError):
                 return None
     return None
