@@ -16,6 +16,8 @@ policy = "fifo"
 quantum = "1500ms"
 max_wait = "2m"
 max_queue = 7
+host_memory = 0
+arena = "2GiB"
 held_memory = "500MB"
 spill_dir = "spill"
 paths = ["models", "/srv/one.gguf"]
@@ -68,12 +70,14 @@ def test_defaults() -> None:
     assert (config.host, config.port, config.policy) == ("127.0.0.1", 8080, "timeslice")
     assert (config.quantum, config.max_wait, config.max_queue, config.slots) == (2, 120, 512, 4)
     assert config.all_devices == [DeviceConfig(name="auto")]
+    assert (config.host_memory, config.arena) == (None, None)
 
 
 def test_everything(file: Path) -> None:
     file.write_text(EVERYTHING)
     config = load(file)
     assert (config.quantum, config.max_wait, config.held_memory) == (1.5, 120, 500_000_000)
+    assert (config.host_memory, config.arena) == (0, 2 << 30)
     assert config.paths == [file.parent / "models", Path("/srv/one.gguf")]
     assert config.spill_dir == file.parent / "spill"
     assert [(d.name, d.budget, d.threads) for d in config.all_devices] == [("CUDA0", 6 << 30, 3), ("cpu", None, 1)]
@@ -85,7 +89,7 @@ def test_everything(file: Path) -> None:
     assert config.models["other"].alias == ["a", "b"]
 
 
-@pytest.mark.parametrize("text", ["", EVERYTHING, 'budget = "auto"\nquantum = 0.1'])
+@pytest.mark.parametrize("text", ["", EVERYTHING, 'budget = "auto"\nhost_memory = "auto"\nquantum = 0.1'])
 def test_the_printed_configuration_is_the_same_one(file: Path, tmp_path: Path, text: str) -> None:
     file.write_text(text)
     config = load(file)
@@ -117,6 +121,8 @@ def test_the_command_line_goes_before_the_file(file: Path, monkeypatch: pytest.M
         ('[models.a]\ndevice = "gpu"', "models.a.device = 'gpu': the devices are auto"),
         ('device = "cpu"\n[[devices]]\nname = "cpu"', "either device and budget, or a list of devices"),
         ('[[devices]]\nname = "cpu"\n[[devices]]\nname = "cpu"', "device 'cpu' is listed twice"),
+        ("host_memory = -1", "host_memory = -1: Input should be greater than or equal to 0"),
+        ('arena = "much"', "arena = 'much': not a size"),
         ("slots = true", "slots = True: Input should be a valid integer"),
         ("port =", "not valid TOML: Invalid value"),
     ],

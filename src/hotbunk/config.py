@@ -45,6 +45,10 @@ def _read_names(value: object) -> object:
 
 
 Bytes = Annotated[int, Field(gt=0), BeforeValidator(_read_size), PlainSerializer(exact_size)]
+Store = Annotated[
+    Annotated[int, Field(ge=0), BeforeValidator(_read_size), PlainSerializer(exact_size)] | None,
+    BeforeValidator(_read_auto),
+]
 Budget = Annotated[Bytes | None, BeforeValidator(_read_auto)]
 Seconds = Annotated[
     float, Field(gt=0), BeforeValidator(_read_duration), PlainSerializer(lambda value: f"{value:.12g}s")
@@ -97,10 +101,12 @@ class ModelConfig(_Section):
 class Config(_Section):
     """All settings. ``context`` is in tokens for each slot; None means the trained length, 8192 at most.
 
-    ``device``, ``budget`` and ``threads`` describe the one device, unless ``devices`` lists several. ``held_memory``
-    bounds the state of suspended sequences in host memory; what is more goes to files in ``spill_dir``. ``quantum`` is
-    how long a model may run while others wait, ``max_wait`` the bound on waiting, ``hang_after`` how long one operation
-    of a worker may last before it counts as hung, all in seconds.
+    ``device``, ``budget`` and ``threads`` describe the one device, unless ``devices`` lists several. ``host_memory`` is
+    for the host store, the copies of weights in pinned memory (0: none), and ``arena`` for suspended sequences in
+    pinned memory; devices share both evenly, and None leaves them to hotbunk. ``held_memory`` bounds the state of
+    suspended sequences in ordinary memory; what is more goes to files in ``spill_dir``. ``quantum`` is how long a model
+    may run while others wait, ``max_wait`` the bound on waiting, ``hang_after`` how long one operation of a worker may
+    last before it counts as hung, all in seconds.
     """
 
     host: str = "127.0.0.1"
@@ -113,6 +119,8 @@ class Config(_Section):
     max_wait: Seconds = 120.0
     max_queue: Count = 512
     hang_after: Seconds = 600.0
+    host_memory: Store = None
+    arena: Store = None
     held_memory: Bytes = 4 << 30
     spill_dir: File | None = None
     paths: Annotated[list[File], BeforeValidator(_read_names)] = []

@@ -13,6 +13,26 @@ from hotbunk.runtime.job import FinishReason, Job, ModelInfo, Timings
 from hotbunk.worker.protocol import Token
 
 CONTEXT = 512
+DEVICE: dict[str, Any] = {
+    "budget": 1000,
+    "budget_configured": 1200,
+    "used": 600,
+    "free": None,
+    "foreign": 300,
+    "pinned": 40,
+    "held": 50,
+    "spilled": 60,
+    "stored": {"smol": {"bytes": 70, "total": 90}},
+    "suspends": {"pinned": {"count": 2, "bytes": 80, "seconds": 0.25}},
+    "resumes": {},
+}
+MODEL: dict[str, Any] = {
+    "layers": 31,
+    "device_bytes": 600,
+    "predicted_bytes": 590,
+    "reported_bytes": 600,
+    "driver_bytes": None,
+}
 
 
 class FakeGeneration:
@@ -62,6 +82,7 @@ class Fake:
         self.jobs: list[Job] = []
         self.started: queue.Queue[FakeGeneration] = queue.Queue()
         self.moves: list[tuple[str, str, int | None]] = []
+        self.expected: list[str] = []
 
     def models(self) -> list[ModelInfo]:
         return self.infos
@@ -74,6 +95,9 @@ class Fake:
                 return info
         known = ", ".join(info.id for info in self.infos)
         raise UnknownModel(f"there is no model {name!r}; known are {known}")
+
+    def expect(self, model: str) -> None:
+        self.expected.append(model)
 
     def submit(self, job: Job) -> FakeGeneration:
         if self.refuse and len(self.jobs) >= self.refuse_after:
@@ -108,8 +132,8 @@ class Fake:
 
     def state(self) -> dict[str, Any]:
         return {
-            "devices": [{"name": "cpu", "spec": "cpu", "budget": 1000, "used": 600}],
-            "models": [{"id": "smol", "device": "cpu", "state": "loaded", "layers": 31, "device_bytes": 600}],
+            "devices": [{"name": "cpu", "spec": "cpu", **DEVICE}],
+            "models": [{"id": "smol", "device": "cpu", "state": "loaded", **MODEL}],
             "queue": [{"model": "smol"}, {"model": "smol"}],
             "sequences": [{"model": "smol", "state": "running"}],
             "decisions": [],

@@ -276,6 +276,20 @@ def test_metrics(web: httpx.Client, fake: Fake) -> None:
     assert values['hotbunk_sequences{model="smol",state="running"}'] == 1
     assert values['hotbunk_device_budget_bytes{device="cpu"}'] == 1000
     assert values['hotbunk_bytes_moved_total{model="smol"}'] == 1200
+    assert values['hotbunk_device_budget_configured_bytes{device="cpu"}'] == 1200
+    assert values['hotbunk_device_foreign_bytes{device="cpu"}'] == 300
+    assert 'hotbunk_device_free_bytes{device="cpu"}' not in values  # the driver does not tell
+    assert values['hotbunk_stored_bytes{device="cpu",model="smol"}'] == 70
+    assert values['hotbunk_stored_total_bytes{device="cpu",model="smol"}'] == 90
+    assert values['hotbunk_tier_suspends_count_total{device="cpu",tier="pinned"}'] == 2
+    assert values['hotbunk_model_predicted_bytes{model="smol"}'] == 590
+
+
+def test_a_model_is_expected_before_its_request_is_complete(web: httpx.Client, fake: Fake) -> None:
+    web.post("/v1/completions", json={"model": "small", "prompt": "x"})
+    web.post("/v1/chat/completions", json={"model": "smol", "messages": [{"role": "user", "content": "x" * 9000}]})
+    assert fake.expected == ["smol", "smol"]
+    assert len(fake.jobs) == 1  # the second prompt was too long
 
 
 @pytest.mark.anyio

@@ -2,13 +2,16 @@
 
 import asyncio
 import os
+import resource
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from hotbunk.runtime import Runtime, process
-from tests.runtime.rig import PROMPT, finish, job, run, running, settings, some, until
+from tests.runtime.rig import PROMPT, finish, job, model, run, running, settings, some, until
 
 
 def pid(runtime: Runtime) -> int:
@@ -56,6 +59,30 @@ def test_a_hanging_worker_is_replaced(smollm2: Path, gemma3: Path, monkeypatch: 
             assert len(taken) == 40
 
     run(test)
+
+
+def test_a_device_with_less_memory_than_it_has_serves_with_fewer_layers(
+    smollm2: Path, gemma3: Path, environment: dict[str, str]
+) -> None:
+    async def test(device: str, pid: int) -> None:
+        async with running(settings(smollm2, gemma3, device=device)) as runtime:
+            status = Path(f"/proc/{pid}/status").read_text()
+            taken = int(status.split("VmSize:")[1].split()[0]) << 10
+            resource.prlimit(pid, resource.RLIMIT_AS, (taken + (100 << 20), resource.RLIM_INFINITY))
+            assert len(await finish(runtime.submit(job("small", 8)))) == 8
+            state = model(runtime, "small")
+            assert 0 < state["layers"] < state["layers_total"]
+            assert state["problem"] is None
+            assert runtime.state()["decisions"][0]["failed"]
+
+    command = [sys.executable, "-m", "hotbunk.llama.rpc", "--threads", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as server:
+        assert server.stdout
+        device = f"rpc:{server.stdout.readline().split()[-1].decode()}"
+        try:
+            run(lambda: test(device, server.pid))
+        finally:
+            server.kill()
 
 
 def test_a_request_that_kills_its_workers_is_given_up(smollm2: Path, gemma3: Path) -> None:

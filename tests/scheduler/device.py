@@ -9,7 +9,7 @@ from math import inf
 from typing import Any
 
 from hotbunk.placement import Footprint, Placement
-from hotbunk.scheduler import Scheduler, actions, events
+from hotbunk.scheduler import Phase, Scheduler, actions, events
 
 
 def placement(size: int, slots: int = 2, layers: int = 10) -> Placement:
@@ -57,6 +57,12 @@ class Device:
 
         self.at(time, act)
 
+    def change(self, time: float, budget: int) -> None:
+        self.at(time, lambda: self.tell(events.Budget(self.clock, budget)))
+
+    def expect(self, time: float, model: str, lapse: float = 5.0) -> None:
+        self.at(time, lambda: self.tell(events.Expected(self.clock, model, self.clock + lapse)))
+
     def run(self, until: float = inf) -> None:
         while self._queue and self._queue[0][0] <= until:
             self.clock, _, act = heapq.heappop(self._queue)
@@ -72,8 +78,9 @@ class Device:
 
     def check(self) -> None:
         snapshot = self.scheduler.snapshot
-        assert sum(self.resident.values()) <= snapshot.budget
-        assert snapshot.used <= snapshot.budget
+        if not any(m.phase in (Phase.LOADING, Phase.LEAVING) for m in snapshot.models.values()):
+            assert sum(self.resident.values()) <= snapshot.budget
+            assert snapshot.used <= snapshot.budget
         known = [s.id for m in snapshot.models.values() for s in m.sequences()]
         alive = [n for n, r in self.requests.items() if r.ended is None and not r.refused]
         assert sorted(known) == sorted(alive)
@@ -109,6 +116,7 @@ class Device:
 
     def _load(self, action: actions.Load, seconds: float) -> None:
         self.resident[action.model] = action.placement.device.total
+        assert sum(self.resident.values()) <= self.scheduler.snapshot.budget
         self.slots[action.model] = action.placement.slots
 
         def done() -> None:

@@ -11,8 +11,9 @@ from tests.scheduler.device import Device, placement
 
 
 @st.composite
-def devices(draw: st.DrawFn, endless: bool) -> Device:
-    """A device with one to five models, and arrivals for them."""
+def devices(draw: st.DrawFn, endless: bool, steady: bool = True) -> Device:
+    """A device with one to five models, and arrivals for them, some announced; unless ``steady`` its budget changes,
+    and is in the end what it was."""
     budget = draw(st.integers(10, 30))
     bound = Bound(wait=draw(st.floats(20.0, 60.0)), queue=draw(st.integers(3, 50)))
     policy = POLICIES[draw(st.sampled_from(sorted(POLICIES)))](bound, quantum=draw(st.floats(0.5, 5.0)))
@@ -30,6 +31,11 @@ def devices(draw: st.DrawFn, endless: bool) -> Device:
     for gap, name, work in draw(st.lists(arrivals, max_size=60)):
         clock += gap
         device.arrive(clock, name, work)
+        if draw(st.booleans()):  # not always the model that is then asked for
+            device.expect(max(0.0, clock - draw(st.floats(0.0, 2.0))), draw(st.sampled_from("abcde"[:models])))
+    for time, left in [] if steady else draw(st.lists(st.tuples(st.floats(0.0, clock + 50.0), st.integers(0, budget)))):
+        device.change(time, left)
+    device.change(clock + 60.0, budget)
     return device
 
 
@@ -49,6 +55,16 @@ def test_every_admitted_request_ends_exactly_once(device: Device) -> None:
     device.run(until=100_000.0)
     assert all((r.ended is not None) != r.refused for r in device.requests.values())
     assert not any(list(m.sequences()) for m in device.scheduler.snapshot.models.values())
+
+
+@settings(max_examples=200, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(devices(endless=False, steady=False))
+def test_nothing_is_lost_where_the_budget_changes(device: Device) -> None:
+    device.run(until=100_000.0)
+    assert all((r.ended is not None) != r.refused for r in device.requests.values())
+    snapshot = device.scheduler.snapshot
+    assert not any(list(m.sequences()) for m in snapshot.models.values())
+    assert snapshot.used <= snapshot.budget
 
 
 def test_a_turn_is_over_soon_where_loading_was_faster_than_its_bound() -> None:

@@ -28,7 +28,7 @@ def serve(
         str | None, typer.Option(help="Device memory to use, like 6GiB.", show_default="what is free")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads of each worker.", show_default="cores less one")
+        int | None, typer.Option(help="CPU threads of each worker.", show_default="physical cores less one")
     ] = None,
     policy: Annotated[str | None, typer.Option(help="Scheduling policy.", show_default="timeslice")] = None,
     quantum: Annotated[
@@ -40,11 +40,17 @@ def serve(
         int | None, typer.Option(help="Tokens of context for each slot.", show_default="trained, at most 8192")
     ] = None,
     slots: Annotated[int | None, typer.Option(help="Sequences at a time for each model.", show_default="4")] = None,
+    host_memory: Annotated[
+        str | None, typer.Option(help="Pinned host memory for weights; 0: none.", show_default="auto: half of the free")
+    ] = None,
+    arena: Annotated[
+        str | None, typer.Option(help="Pinned host memory for suspended sequences.", show_default="auto")
+    ] = None,
     held_memory: Annotated[
-        str | None, typer.Option(help="Host memory for suspended sequences.", show_default="4GiB")
+        str | None, typer.Option(help="Ordinary host memory for those that do not fit there.", show_default="4GiB")
     ] = None,
     spill_dir: Annotated[
-        Path | None, typer.Option(help="Folder for what does not fit there.", show_default="temporary")
+        Path | None, typer.Option(help="Folder for those that fit in neither.", show_default="temporary")
     ] = None,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings as TOML and exit.")] = False,
 ) -> None:
@@ -62,6 +68,8 @@ def serve(
         "max_queue": max_queue,
         "context": context,
         "slots": slots,
+        "host_memory": host_memory,
+        "arena": arena,
         "held_memory": held_memory,
         "spill_dir": spill_dir,
     }

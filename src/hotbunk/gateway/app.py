@@ -14,7 +14,7 @@ from hotbunk.gateway import faults, intake, schema
 from hotbunk.gateway.answer import Answer, begin
 from hotbunk.gateway.backend import Backend
 from hotbunk.gateway.intake import Order
-from hotbunk.gateway.lexicon import Lexicons
+from hotbunk.gateway.lexicon import Lexicon, Lexicons
 from hotbunk.gateway.metrics import MEDIA_TYPE, Metrics
 from hotbunk.gateway.shapes import Chat, Completion
 from hotbunk.gateway.stream import Disconnected, EventStream, while_wanted
@@ -41,8 +41,7 @@ class Gateway:
         """``POST /v1/chat/completions``."""
         body = await _read(request)
         ask = schema.parse(schema.ChatRequest, body)
-        info = self.backend.resolve(ask.model)
-        lexicon = await self.lexicons.get(info)
+        info, lexicon = await self._open(ask.model)
         order = await self._order(body, lambda: intake.chat(ask, info, lexicon))
         shape = Chat(lexicon.vocab, bool(ask.logprobs))
         return await self._respond(request, ask, begin(self.backend, info.id, order, shape, lexicon.vocab))
@@ -51,11 +50,16 @@ class Gateway:
         """``POST /v1/completions``."""
         body = await _read(request)
         ask = schema.parse(schema.CompletionRequest, body)
-        info = self.backend.resolve(ask.model)
-        lexicon = await self.lexicons.get(info)
+        info, lexicon = await self._open(ask.model)
         order = await self._order(body, lambda: intake.completion(ask, info, lexicon))
         shape = Completion(lexicon.vocab, ask.logprobs is not None)
         return await self._respond(request, ask, begin(self.backend, info.id, order, shape, lexicon.vocab))
+
+    async def _open(self, model: str) -> tuple[ModelInfo, Lexicon]:
+        """Find the model; from now on it may be on its way to the device while the prompt is prepared."""
+        info = self.backend.resolve(model)
+        self.backend.expect(info.id)
+        return info, await self.lexicons.get(info)
 
     async def _order(self, body: bytes, make: Callable[[], Order]) -> Order:
         return make() if len(body) <= _SHORT else await self.lexicons.aside(make)

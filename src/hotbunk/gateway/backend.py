@@ -19,6 +19,13 @@ class Backend(Protocol):
             UnusableModel: it cannot be served; the message says why.
         """
 
+    def expect(self, model: str) -> None:
+        """A request for the model is being prepared, and likely to be submitted; never blocks.
+
+        Raises:
+            UnusableModel: it cannot be served.
+        """
+
     def submit(self, job: Job) -> Generation:
         """Queue a job; never blocks.
 

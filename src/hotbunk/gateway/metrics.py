@@ -1,8 +1,10 @@
 """Prometheus metrics: what requests met with, counted here; what the devices hold, read from the backend when asked.
 
-Read from ``Backend.state()``, in bytes and tokens: ``devices`` [{name, budget, used}], ``models`` [{id, device, state,
-layers, device_bytes}], ``queue`` [{model}], ``sequences`` [{model, state}], ``counters`` {model: {loads, unloads,
-suspends, resumes, bytes_moved}}.
+Read from ``Backend.state()``, in bytes, seconds and tokens: ``devices`` [{name, budget, budget_configured, used, free,
+foreign, pinned, held, spilled, stored {model: {bytes, total}}, suspends and resumes {tier: {count, bytes, seconds}}}],
+``models`` [{id, device, state, layers, device_bytes, predicted_bytes, reported_bytes, driver_bytes}], ``queue``
+[{model}], ``sequences`` [{model, state}], ``counters`` {model: {loads, unloads, suspends, resumes, bytes_moved}}. What
+is None there is left out.
 """
 
 from collections import Counter as Tally
@@ -24,6 +26,29 @@ _COUNTERS = {
     "suspends": "Sequences suspended",
     "resumes": "Sequences resumed",
     "bytes_moved": "Bytes of weights copied to the device",
+}
+_DEVICE_GAUGES = {
+    "budget": "Bytes of the device that may be used now",
+    "budget_configured": "Bytes that may be used if nobody else takes them",
+    "used": "Bytes taken or promised",
+    "free": "Bytes that the driver says are free",
+    "foreign": "Bytes neither free nor in the models' buffers",
+    "pinned": "Bytes of suspended sequences in pinned memory",
+    "held": "Bytes of suspended sequences in ordinary memory",
+    "spilled": "Bytes of suspended sequences on disk",
+}
+_STORED = {
+    "bytes": ("stored_bytes", "Bytes of the model in the host store"),
+    "total": ("stored_total_bytes", "Bytes that it will have there"),
+}
+_CARRIED = {
+    "suspends": "Sequences suspended to the tier",
+    "resumes": "Sequences resumed from the tier",
+}
+_MODEL_GAUGES = {
+    "predicted_bytes": "Device bytes foretold at the last load",
+    "reported_bytes": "Device bytes that libllama reported after it",
+    "driver_bytes": "Bytes by which the driver's free memory fell with it",
 }
 _MODEL = ("model",)
 
@@ -88,17 +113,37 @@ class _State(Collector):
         yield _gauge("model_bytes", "Bytes on the device", _MODEL, {(m["id"],): m["device_bytes"] for m in models})
         sequences = Tally((entry["model"], entry["state"]) for entry in state["sequences"])
         yield _gauge("sequences", "Sequences by state", ("model", "state"), sequences)
-        devices = state["devices"]
-        yield _gauge("device_budget_bytes", "Budget", ("device",), {(d["name"],): d["budget"] for d in devices})
-        yield _gauge("device_used_bytes", "Bytes in use", ("device",), {(d["name"],): d["used"] for d in devices})
+        for key, text in _MODEL_GAUGES.items():
+            yield _gauge(f"model_{key}", text, _MODEL, {(m["id"],): m[key] for m in models})
+        yield from _devices(state["devices"])
         yield from _counters(state["counters"])
 
 
-def _gauge(name: str, text: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> GaugeMetricFamily:
+def _gauge(name: str, text: str, labels: tuple[str, ...], values: Mapping[Any, float | None]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"hotbunk_{name}", text, labels=labels)
     for key, value in values.items():
-        family.add_metric(key, value)
+        if value is not None:
+            family.add_metric(key, value)
     return family
+
+
+def _devices(devices: list[dict[str, Any]]) -> Iterator[Any]:
+    for key, text in _DEVICE_GAUGES.items():
+        yield _gauge(f"device_{key}_bytes", text, ("device",), {(d["name"],): d[key] for d in devices})
+    for key, (name, text) in _STORED.items():
+        stored = {(d["name"], model): each[key] for d in devices for model, each in d["stored"].items()}
+        yield _gauge(name, text, ("device", "model"), stored)
+    yield from _tiers(devices)
+
+
+def _tiers(devices: list[dict[str, Any]]) -> Iterator[CounterMetricFamily]:
+    for kind, text in _CARRIED.items():
+        for key in ("count", "bytes", "seconds"):
+            family = CounterMetricFamily(f"hotbunk_tier_{kind}_{key}", f"{text}, {key}", labels=("device", "tier"))
+            for device in devices:
+                for tier, sums in device[kind].items():
+                    family.add_metric((device["name"], tier), sums[key])
+            yield family
 
 
 def _counters(counters: dict[str, dict[str, float]]) -> Iterator[CounterMetricFamily]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
 
@@ -14,17 +14,47 @@ from hotbunk.placement import Footprint, Placement
 from hotbunk.runtime.job import ModelInfo
 from hotbunk.scheduler import Model
 from hotbunk.scheduler.events import Added
+from hotbunk.worker.protocol import Loaded
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """Bytes foretold of a placement, those that libllama then reported, and those that the driver said (0: nothing)."""
+
+    predicted: Footprint
+    reported: Footprint
+    driver: int
+
+    @property
+    def error(self) -> float:
+        """By which share of the prediction the report differs from it."""
+        foretold = self.predicted.total
+        return (self.reported.total - foretold) / foretold if foretold else 0.0
 
 
 @dataclass(slots=True)
 class Entry:
-    """A served model. ``placement`` is where it shall go; ``came`` and ``left`` when it was last sent in and out."""
+    """A served model.
+
+    ``best`` is where it goes if the whole budget can be had, ``placement`` where it shall go now; ``came`` and ``left``
+    say when it was last sent in and out, ``sent`` to which placement. ``refused`` are the bytes of the placement for
+    which there was no memory the last time (0: of none), ``excess`` those by which it has taken more than foretold,
+    ``short`` since when not even its smallest placement fits. ``cramped``: it stands as it was offered, which was not
+    its best.
+    """
 
     served: Served
     created: int = field(default_factory=lambda: int(time.time()))
     layers: int = 0
     context: int = 0
+    best: Placement | None = None
     placement: Placement | None = None
+    refused: int = 0
+    excess: int = 0
+    short: float | None = None
+    cramped: bool = False
+    truth: Truth | None = None
+    sent: Placement | None = None
     costs: MoveCosts | None = None
     problem: str | None = None
     failures: int = 0
@@ -40,8 +70,20 @@ class Entry:
 
     def priced(self, placement: Placement) -> None:
         """The worker has foretold what ``placement`` takes: that is where the model shall go."""
-        self.placement = placement
+        self.best = self.placement = placement
         self.costs = MoveCosts(placement)
+
+    def ran_short(self, short: bool) -> None:
+        """There is no room for it, or there is."""
+        self.short = (self.short or monotonic()) if short else None
+
+    def stands(self, report: Loaded) -> None:
+        """It has come; where it takes more than foretold, that is what the same placement counts for from now on."""
+        self.truth = Truth(report.placement.device, report.device, report.driver)
+        self.cramped = self.placement != self.best and form(self.placement) == form(report.placement)
+        if (more := report.device.total - report.placement.device.total) > 0:
+            self.excess = max(self.excess, more)
+            self.best, self.placement = (_weighed(p, report) for p in (self.best, self.placement))
 
     def added(self, now: float) -> Added:
         """The event that makes it known to the scheduler."""
@@ -67,6 +109,10 @@ class Entry:
             "device_bytes": placement.device.total if placement else 0,
             "placement": sides(placement),
             "planned": sides(self.placement),
+            "predicted_bytes": self.truth.predicted.total if self.truth else None,
+            "reported_bytes": self.truth.reported.total if self.truth else None,
+            "driver_bytes": self.truth.driver if self.truth else None,
+            "short": self.short is not None,
             "load_seconds_bound": self.costs.load if self.costs else None,
             "leave_seconds_bound": self.costs.leave if self.costs else None,
         }
@@ -77,6 +123,19 @@ def sides(placement: Placement | None) -> dict[str, Any] | None:
     if placement is None:
         return None
     return {"layers": placement.layers, "device": _bytes(placement.device), "host": _bytes(placement.host)}
+
+
+def form(placement: Placement | None) -> tuple[int | None, ...]:
+    """A placement apart from its bytes; the layers whose KV cache is on the device come last."""
+    if placement is None:
+        return ()
+    cached = placement.layers if placement.cached is None else placement.cached
+    return placement.layers, placement.context, placement.slots, placement.experts, cached
+
+
+def _weighed(placement: Placement | None, report: Loaded) -> Placement | None:
+    same = placement and form(placement) == form(report.placement)
+    return replace(placement, device=report.device) if placement and same else placement
 
 
 def _bytes(footprint: Footprint) -> dict[str, int]:

@@ -10,13 +10,15 @@ import shutil
 import sys
 import tempfile
 from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
 import zmq
 import zmq.asyncio
 
-from hotbunk.config import DeviceConfig
+from hotbunk.config import Config, DeviceConfig
 from hotbunk.errors import ConfigError, HotbunkError
 from hotbunk.worker.protocol import Beat, Command, Hello, Report, Shutdown, decode_report, encode
 
@@ -32,12 +34,36 @@ class WorkerLost(HotbunkError):
     """The worker process died, or hung and was killed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Bytes of host memory for one worker: its store of weights, and states that are suspended; None: it decides."""
+
+    store: int | None
+    arena: int | None
+    held: int
+
+    @classmethod
+    def of(cls, config: Config) -> Shares:
+        """One worker's part of what is configured for all of them."""
+        count = len(config.all_devices)
+
+        def part(whole: int | None) -> int | None:
+            return None if whole is None else whole // count
+
+        return cls(part(config.host_memory), part(config.arena), config.held_memory)
+
+    def options(self) -> list[str]:
+        """The worker's arguments."""
+        store, arena = ("auto" if size is None else str(size) for size in (self.store, self.arena))
+        return ["--host-memory", store, "--arena", arena, "--held-budget", str(self.held)]
+
+
 class Worker:
     """One life of a worker process. Use ``start``; ``beat`` is the last sign of life, ``hello`` the first."""
 
-    def __init__(self, device: DeviceConfig, held: int, spill: Path, hang: float) -> None:
-        """``held``: bytes of suspended state in memory; ``hang``: seconds that one operation may last."""
-        self._device, self._held, self._spill, self._hang = device, held, spill, hang
+    def __init__(self, device: DeviceConfig, shares: Shares, spill: Path, hang: float) -> None:
+        """``spill``: folder for what ``shares`` does not hold; ``hang``: seconds that one operation may last."""
+        self._device, self._shares, self._spill, self._hang = device, shares, spill, hang
         self._folder = Path(tempfile.mkdtemp(prefix="hotbunk-"))
         self._context = zmq.asyncio.Context()
         self._socket = self._context.socket(zmq.PAIR)
@@ -64,11 +90,12 @@ class Worker:
         """
         endpoint = f"ipc://{self._folder}/worker"
         self._socket.bind(endpoint)
-        options = ["--endpoint", endpoint, "--device", self._device.name, "--held-budget", str(self._held)]
+        options = ["--endpoint", endpoint, "--device", self._device.name, *self._shares.options()]
         options += ["--spill-dir", str(self._spill), "--host-parent-pid", str(os.getpid())]
         options += ["--threads", str(self._device.threads)] if self._device.threads else []
         command = [sys.executable, "-m", "hotbunk.worker", *options]
-        self._process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+        pipe = asyncio.subprocess.PIPE
+        self._process = await asyncio.create_subprocess_exec(*command, stderr=pipe, env=environment(os.environ))
         self._tasks.append(asyncio.create_task(self._listen(self._process)))
         self._heard = monotonic()
         report = await self.receive()
@@ -78,24 +105,27 @@ class Worker:
         return report
 
     def send(self, command: Command) -> None:
-        """Send a command; never blocks. To a dead worker it goes nowhere: ``receive`` will say so."""
+        """Send a command; never blocks, and is on its way before this returns.
+
+        To a dead worker it goes nowhere: ``receive`` will say so.
+        """
         future = asyncio.ensure_future(self._socket.send(encode(command)))
         future.add_done_callback(lambda sent: sent.cancelled() or sent.exception())
 
     async def receive(self) -> Report:
-        """The next report other than a beat.
+        """The next report.
 
         Raises:
             WorkerLost: the process is gone, or has been killed because it hung.
         """
-        while True:
-            if await self._socket.poll(1000):
-                report: Report = decode_report(await self._socket.recv())
-                self._heard = monotonic()
-                if not isinstance(report, Beat):
-                    return report
-                self.beat = report
+        while not await self._socket.poll(1000):
             await self._check()
+        report: Report = decode_report(await self._socket.recv())
+        self._heard = monotonic()
+        if isinstance(report, Beat):
+            self.beat = report
+            await self._check()
+        return report
 
     async def _check(self) -> None:
         process = self._process
@@ -134,3 +164,14 @@ class Worker:
         self._socket.close()
         self._context.term()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def environment(given: Mapping[str, str]) -> dict[str, str]:
+    """What a worker's environment is: ours, and huge pages for large blocks, unless the user has said otherwise.
+
+    A KV cache in host memory is zeroed before use, which takes several times as long in pages of 4 KiB.
+    """
+    setting, tunables = "glibc.malloc.hugetlb", given.get("GLIBC_TUNABLES", "")
+    if setting in tunables:
+        return dict(given)
+    return {**given, "GLIBC_TUNABLES": ":".join(filter(None, (tunables, f"{setting}=1")))}

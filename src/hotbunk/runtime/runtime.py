@@ -76,6 +76,15 @@ class Runtime:
                 return entry.info
         raise UnknownModel(f"there is no model {name!r} here; known are {', '.join(self._home)}")
 
+    def expect(self, model: str) -> None:
+        """A request for the model is being prepared: its load may begin meanwhile.
+
+        Raises:
+            UnusableModel: the model cannot be served (any more).
+        """
+        id = self.resolve(model).id
+        self._home[id].expect(id)
+
     def submit(self, job: Job) -> LiveGeneration:
         """Queue a job; never blocks.
 

@@ -36,6 +36,8 @@ class Supervisor:
         self.worker = make()
         self.restarts = 0
         self._answers: dict[str, asyncio.Future[Report]] = {}
+        self._asking = asyncio.Lock()
+        self._up = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
         self._life: asyncio.Task[None] | None = None
 
@@ -47,7 +49,7 @@ class Supervisor:
             WorkerLost: it died at once.
         """
         hello = await self.worker.start()
-        self._reading = asyncio.create_task(self._read(self.worker))
+        self._reading = self._listen()
         self._life = asyncio.create_task(self._live())
         return hello
 
@@ -56,15 +58,17 @@ class Supervisor:
         self.worker.send(command)
 
     async def ask(self, command: Open | Predict) -> Opened | Predicted:
-        """Send a command and wait for its answer. One question about a model at a time.
+        """Send a command, once there is a worker, and wait for its answer; one question after the other.
 
         Raises:
             EngineError: the worker cannot do it, in its own words.
             WorkerLost: it died over it.
         """
-        future = self._answers[command.model] = asyncio.get_running_loop().create_future()
-        self.worker.send(command)
-        report = await future
+        async with self._asking:
+            await self._up.wait()
+            future = self._answers[command.model] = asyncio.get_running_loop().create_future()
+            self.worker.send(command)
+            report = await future
         if isinstance(report, Failed):
             raise EngineError(report.message)
         assert isinstance(report, Opened | Predicted)
@@ -78,6 +82,10 @@ class Supervisor:
                 with contextlib.suppress(asyncio.CancelledError, WorkerLost):
                     await task
         await self.worker.close()
+
+    def _listen(self) -> asyncio.Task[None]:
+        self._up.set()
+        return asyncio.create_task(self._read(self.worker))
 
     async def _read(self, worker: Worker) -> None:
         while True:
@@ -111,7 +119,7 @@ class Supervisor:
             self.restarts += 1
             try:
                 await self.worker.start()
-                self._reading = reading = asyncio.create_task(self._read(self.worker))
+                self._reading = reading = self._listen()
                 restoring = asyncio.ensure_future(self._restored())
                 await asyncio.wait({reading, restoring}, return_when=asyncio.FIRST_COMPLETED)
                 if not restoring.done():
@@ -124,6 +132,8 @@ class Supervisor:
             await asyncio.sleep(min(SLOWEST, 0.5 * 2**attempt))
 
     def _drop(self, lost: WorkerLost) -> None:
+        """Whoever asked the worker that is gone gets no answer; whoever asks now waits for the next."""
+        self._up.clear()
         for future in self._answers.values():
             if not future.done():
                 future.set_exception(lost)

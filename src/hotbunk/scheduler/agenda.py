@@ -18,6 +18,10 @@ taking a turn out of order only if ``due >= horizon + c``, keeps ``due >= horizo
 admitted starts later than ``W`` after arriving. Turns of models that share the device overlap, which the sum ignores:
 the bound holds all the more.
 
+All of this holds for a constant budget, and for loads that succeed. Who waits for a model that cannot be loaded now,
+since none of its placements fits what has become of the budget or since a load has failed, is owed nothing meanwhile:
+no order of turns could help it, and the others must not wait with it.
+
 Sequences that were preempted are promised nothing by this, and enter after newcomers. They do not starve either: for
 admission they count as if they had arrived when they were preempted, so whoever has waited for ``W`` to go on stops
 the admission of newcomers until it does.
@@ -87,7 +91,8 @@ def agenda(snapshot: Snapshot, bound: Bound, least: float, everyone: bool = Fals
 
     ``least``: the longest that a least turn may be, in seconds.
     """
-    turns = [t for m in snapshot.models.values() for t in _owed(m, bound, least, everyone)]
+    models = [m for m in snapshot.models.values() if m.resident or (m.retry <= snapshot.now and snapshot.fits(m))]
+    turns = [t for m in models for t in _owed(m, bound, least, everyone)]
     turns.sort(key=lambda t: t.deadline)
     work = accumulate(t.cost for t in turns)
     due = min((t.deadline - w for t, w in zip(turns, work, strict=True)), default=float("inf"))

@@ -18,6 +18,13 @@ class Tick(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Budget(Event):
+    """From now on ``budget`` bytes of device memory may be used. If more is used, models leave until it is enough."""
+
+    budget: int
+
+
+@dataclass(frozen=True, slots=True)
 class Added(Event):
     """A model can be served, in any of ``placements`` (best first). A known model gets these facts anew."""
 
@@ -43,6 +50,18 @@ class Learned(Event):
     model: str
     load: float
     leave: float
+
+
+@dataclass(frozen=True, slots=True)
+class Expected(Event):
+    """A request for the model is being prepared; unless it is submitted, that is forgotten at ``until``.
+
+    An absent model may be loaded for it where that delays nobody: into free bytes or those of idle models. An idle
+    one is not taken off the device for the others before its least turn is over.
+    """
+
+    model: str
+    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +106,10 @@ class Unloaded(Event):
 
 @dataclass(frozen=True, slots=True)
 class Failed(Event):
-    """A load or a resize failed and left nothing on the device; it is not tried again before ``retry``."""
+    """A load or a resize failed and left nothing on the device; it is not tried again before ``retry``.
+
+    Until then nothing is promised to those who wait for the model, and the others go on as if they were not there.
+    """
 
     model: str
     retry: float
@@ -105,10 +127,11 @@ class Restored(Event):
 
 @dataclass(frozen=True, slots=True)
 class Wanted(Event):
-    """An administrator wants the model loaded, or at another placement if it is loaded."""
+    """Somebody wants the model loaded, or at another placement if it is loaded; ``why`` says who."""
 
     model: str
     placement: Placement | None = None
+    why: str = "an administrator's order"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ def observe(snapshot: Snapshot, event: events.Event) -> Snapshot:
             return replace(snapshot, up=False, models=models)
         case events.Restored():
             return replace(snapshot, up=True)
+        case events.Budget():
+            return replace(snapshot, budget=event.budget)
         case events.Added():
             return _added(snapshot, event)
         case events.Removed():
@@ -41,8 +43,10 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
     match event:
         case events.Learned():
             return replace(model, load=event.load, leave=event.leave)
+        case events.Expected():
+            return replace(model, expected=event.until)
         case events.Submitted():
-            return replace(model, queue=(*model.queue, Sequence(event.sequence, now, now)))
+            return replace(model, queue=(*model.queue, Sequence(event.sequence, now, now)), expected=0.0)
         case events.Finished():
             return _without(model, event.sequence, now)
         case events.Suspended():

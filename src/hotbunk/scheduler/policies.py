@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 
 from hotbunk.scheduler.actions import Decision, Load, Resume, Start, Suspend, Unload
 from hotbunk.scheduler.agenda import Agenda, Bound, agenda, cost
-from hotbunk.scheduler.room import Claims, Room, find
+from hotbunk.scheduler.room import Claims, Room, find, shed
 from hotbunk.scheduler.snapshot import Model, Phase, Sequence, Snapshot
 
 
@@ -46,6 +46,7 @@ class Turns:
     Absent models that are waited for get turns in the order of priority and age, each taking room from those whose own
     turn is over. A subclass says when that is (``ends``). Whatever it says, once the agenda is due, any turn that has
     had its least duration may be ended for the first in it: that keeps the bound on waiting (``agenda`` has the proof).
+    A model that is only expected comes last, and only where that costs nobody anything but idle models their place.
     """
 
     bound: Bound = field(default_factory=Bound)
@@ -61,9 +62,14 @@ class Turns:
         return agenda(snapshot, self.bound, self.quantum, everyone)
 
     def decide(self, snapshot: Snapshot) -> Verdict:
-        """Start what can start, then make room and load where that can be done now; else say when to ask again."""
+        """Start what can start, then make room and load where that can be done now; else say when to ask again.
+
+        Before all that, whoever is too much for a budget that has fallen leaves.
+        """
         if not snapshot.up:
             return Verdict()
+        if snapshot.excess > 0 and (surplus := shed(snapshot, self.ends)):
+            return Verdict([a for m in surplus for a in _eviction(m, "the device has less memory for us than before")])
         agenda = self.agenda(snapshot)
         forced = bool(agenda.turns) and snapshot.now >= agenda.forced
         rooms = list(self._rooms(snapshot, agenda, forced))
@@ -87,7 +93,7 @@ class Turns:
             if model.retry > snapshot.now or not (model.id == first or agenda.spare(cost(model, self.quantum))):
                 continue
             room = find(snapshot, model, claims, _least if forced and model.id == first else self._ends_for(model))
-            if room:
+            if room and (model.sought or _harmless(room, snapshot.now)):
                 yield room
                 claims = claims.add(room)
 
@@ -95,12 +101,14 @@ class Turns:
         """Absent models that somebody waits for, in the order of their turns.
 
         The one that is due, those to be kept, then by priority, and then by how long they have been without the
-        device: who has just left is not loaded again before the next.
+        device: who has just left is not loaded again before the next. Last come those that are only expected.
         """
-        absent = [m for m in snapshot.models.values() if not m.resident and (m.keep or m.demand is not None)]
+        now, models = snapshot.now, snapshot.models.values()
+        absent = [m for m in models if not m.resident and (m.sought or m.expected > now)]
 
-        def rank(model: Model) -> tuple[bool, bool, int, float]:
-            return model.id != due, not model.keep, -model.priority, max(model.since, model.demand or 0.0)
+        def rank(model: Model) -> tuple[bool, bool, bool, int, float]:
+            first = model.id != due, not model.keep, not model.sought
+            return *first, -model.priority, max(model.since, model.demand or 0.0)
 
         return sorted(absent, key=rank)
 
@@ -151,17 +159,26 @@ def _least(model: Model) -> float:
     return model.over
 
 
+def _harmless(room: Room, now: float) -> bool:
+    """Whether it can be had now, from nobody who has any use for it."""
+    return room.ready <= now and all(victim.idle for victim in room.victims)
+
+
 def _moves(snapshot: Snapshot, room: Room, forced: bool) -> list[Decision]:
     """Preempt and unload the victims; with none left and the bytes free, load."""
     model, waits = room.model, len(room.model.queue)
     age = snapshot.now - (model.demand if model.demand is not None else snapshot.now)
-    why = f"{waits} waiting for {model.id}, the first for {age:.1f} s" if waits else f"{model.id} is wanted resident"
+    why = f"{waits} waiting for {model.id}, the first for {age:.1f} s" if waits else _wish(model)
     if room.victims:
         why += ", due by the bound on waiting" if forced else ""
         return [a for v in room.victims for a in _eviction(v, why)]
     if room.placement.device.total > snapshot.free:
         return []  # those who leave have not left yet
     return [Load(model.id, why, room.placement)]
+
+
+def _wish(model: Model) -> str:
+    return f"{model.id} is {'wanted resident' if model.sought else 'expected'}"
 
 
 def _eviction(model: Model, why: str) -> list[Decision]:

@@ -40,8 +40,7 @@ def find(snapshot: Snapshot, model: Model, claims: Claims, ends: Callable[[Model
 
     ``ends`` says when a busy model's turn ends; idle ones can leave at once, the least recently used first.
     """
-    others = [m for m in snapshot.models.values() if m.keep and m is not model and m.id not in claims.models]
-    kept = sum(max(m.bytes, m.placements[0].device.total) for m in others)
+    kept = snapshot.kept(model, claims.models)
     for placement in model.placements:
         need = placement.device.total + claims.taken
         if need + kept <= snapshot.budget:
@@ -56,8 +55,24 @@ def _victims(snapshot: Snapshot, need: int, claims: Claims, ends: Callable[[Mode
     coming = [m for m in residents if m.phase is Phase.LEAVING or m.id in claims.leaving]
     missing = need - snapshot.free - sum(m.bytes for m in coming)
     staying = [m for m in residents if m not in coming]
+    return _fewest(sorted(staying, key=lambda m: (_free_at(snapshot, m, ends), not m.idle, m.used)), missing)
+
+
+def shed(snapshot: Snapshot, ends: Callable[[Model], float]) -> tuple[Model, ...]:
+    """Who leaves, since more is used than the budget allows: the first that suffice.
+
+    Idle models go first, the least recently used before the others, then those whose turn is over, then any; those to
+    be kept go last. What is on its way goes when it has come.
+    """
+    ready = [m for m in snapshot.models.values() if m.phase is Phase.READY]
+    order = sorted(ready, key=lambda m: (m.keep, _free_at(snapshot, m, ends), not m.idle, m.used))
+    return _fewest(order, snapshot.excess)
+
+
+def _fewest(models: list[Model], missing: int) -> tuple[Model, ...]:
+    """As many of the models, in this order, as have the missing bytes."""
     chosen: list[Model] = []
-    for model in sorted(staying, key=lambda m: (_free_at(snapshot, m, ends), m.used)):
+    for model in models:
         if missing <= 0:
             break
         chosen.append(model)
@@ -70,6 +85,8 @@ def _victims(snapshot: Snapshot, need: int, claims: Claims, ends: Callable[[Mode
 
 
 def _free_at(snapshot: Snapshot, model: Model, ends: Callable[[Model], float]) -> float:
+    """When the model may begin to leave; an idle one at once, unless a request for it is on its way."""
     if model.phase is not Phase.READY:
         return inf
-    return snapshot.now if model.idle else ends(model)
+    end = min(model.expected, model.over) if model.idle else ends(model)
+    return max(snapshot.now, end)

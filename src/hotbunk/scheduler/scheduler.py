@@ -52,7 +52,7 @@ class Scheduler:
                 return [*(actions.Suspend(model.id, why, s.id) for s in model.running), actions.Unload(model.id, why)]
             case events.Wanted() if model and model.phase is Phase.READY and event.placement:
                 if event.placement.device.total <= self.snapshot.free + model.bytes:
-                    return [actions.Resize(model.id, "an administrator's order", event.placement)]
+                    return [actions.Resize(model.id, event.why, event.placement)]
         return []
 
     def _refusals(self, model: Model, sequence: int) -> list[actions.Decision]:

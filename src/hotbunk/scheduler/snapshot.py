@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -37,6 +37,7 @@ class Model:
     ``placements`` are the ways it may be loaded, best first. ``load`` and ``leave`` bound the seconds that bringing it
     in and taking it out (its sequences' state included) may take. A **turn** is one stay on the device: ``over`` is
     when the turn has had its ``least`` duration, so that the model may be preempted for one whose time has come.
+    Until ``expected`` a request that is being prepared may be submitted.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Model:
     least: float = 0.0
     retry: float = 0.0
     wanted: float | None = None
+    expected: float = 0.0
     queue: tuple[Sequence, ...] = ()
     running: tuple[Sequence, ...] = ()
     suspending: tuple[Sequence, ...] = ()
@@ -96,6 +98,11 @@ class Model:
             since.append(self.wanted)
         return min(since, default=None)
 
+    @property
+    def sought(self) -> bool:
+        """Whether it has a claim to the device: somebody waits for it, or it is to be kept there."""
+        return self.keep or self.demand is not None
+
     def sequences(self) -> Iterator[Sequence]:
         """All its sequences, in whatever state."""
         yield from self.queue
@@ -105,7 +112,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One device at one moment. ``up`` is False while its worker is being restarted."""
+    """One device at one moment. ``up`` is False while its worker is being restarted.
+
+    The ``budget`` may change; when it falls, more may be used than it allows until enough models have left.
+    """
 
     budget: int
     now: float = 0.0
@@ -114,13 +124,38 @@ class Snapshot:
 
     @property
     def used(self) -> int:
-        """Device bytes taken or promised; never above the budget."""
+        """Device bytes taken or promised."""
         return sum(m.bytes for m in self.models.values())
 
     @property
     def free(self) -> int:
-        """Bytes of the budget that a load may take at once."""
+        """Bytes of the budget that a load may take at once; negative when the budget has just fallen."""
         return self.budget - self.used
+
+    @property
+    def excess(self) -> int:
+        """Bytes above the budget that nobody gives back yet."""
+        leaving = sum(m.bytes for m in self.models.values() if m.phase is Phase.LEAVING)
+        return self.used - leaving - self.budget
+
+    def kept(self, model: Model, besides: Collection[str] = ()) -> int:
+        """Bytes of the budget that are not for ``model`` but for those to be kept, apart from ``besides``.
+
+        One to be kept yields to those known before it; what cannot be there anyway gets nothing.
+        """
+        taken, known = 0, False
+        for other in self.models.values():
+            if other.id == model.id:
+                known = True
+            elif other.keep and other.id not in besides:
+                wish = 0 if model.keep and known else other.placements[0].device.total
+                taken += max(other.bytes, wish if taken + wish <= self.budget else 0)
+        return taken
+
+    def fits(self, model: Model) -> bool:
+        """Whether there is a placement that the budget allows it, whoever else has to leave."""
+        kept = self.kept(model)
+        return any(placement.device.total + kept <= self.budget for placement in model.placements)
 
     def residents(self) -> list[Model]:
         """The models that take device memory."""

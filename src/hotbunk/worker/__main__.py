@@ -130,6 +130,7 @@ def _beat(device: Device, engine: Engine, arena: Arena, watch: Watch, store: Sto
         rss=_resident(),
         trouble=arena.trouble,
         pinned=arena.pinned,
+        arena=arena.room,
         free=device.memory()[0] if device.pinned else -1,  # others do not tell, or not to a second thread
         stored=store.progress,
     )

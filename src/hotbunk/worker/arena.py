@@ -61,6 +61,11 @@ class Arena:
         return len(self._states)
 
     @property
+    def room(self) -> int:
+        """Bytes of the pinned block, taken or not."""
+        return self._block.nbytes
+
+    @property
     def pinned(self) -> int:
         """Bytes in the pinned block."""
         return self._bytes["pinned"]

@@ -239,10 +239,11 @@ class Beat(Message, frozen=True):
     """Sent every half second by a thread of its own, however long a step lasts.
 
     ``busy`` is the age in seconds of the operation under way (0: idle). Of suspended sequences, ``pinned`` is the bytes
-    in the pinned arena, ``held`` those in ordinary host memory, ``spilled`` those on disk; ``trouble`` says why they
-    cannot be spilled, if they cannot. ``device`` is the device bytes of all loaded models as libllama reports them,
-    ``free`` those that the driver says are free (-1: it does not tell), ``rss`` the process's resident memory.
-    ``stored`` has for each model in the host store, or on its way there, the bytes that are there and all its bytes.
+    in the pinned arena, which has room for ``arena``, ``held`` those in ordinary memory, ``spilled`` those on disk;
+    ``trouble`` says why they cannot be spilled, if they cannot. ``device`` is the device bytes of all loaded models as
+    libllama reports them, ``free`` those that the driver says are free (-1: it does not tell), ``rss`` the process's
+    resident memory. ``stored`` has for each model in the host store, or on its way there, the bytes that are there and
+    all its bytes.
     """
 
     busy: float
@@ -253,6 +254,7 @@ class Beat(Message, frozen=True):
     rss: int
     trouble: str = ""
     pinned: int = 0
+    arena: int = 0
     free: int = -1
     stored: dict[str, tuple[int, int]] = {}
 

@@ -1,0 +1,66 @@
+"""Which placement each model is offered: its best, or as much of it as fits what has become of the budget."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+from hotbunk.errors import EngineError
+from hotbunk.placement import Placement
+from hotbunk.runtime.catalog import Entry
+from hotbunk.units import brief_size
+from hotbunk.worker.protocol import Open, Opened, Predict, Predicted
+
+log = logging.getLogger("hotbunk.runtime")
+
+Ask = Callable[[Open | Predict], Awaitable[Opened | Predicted]]
+
+STEP = 7 / 8
+"""What failed for want of memory is tried again with this share of its bytes, or with no layer."""
+
+
+async def refit(entries: Iterable[Entry], budget: int, ask: Ask) -> AsyncIterator[Entry]:
+    """Find the placement that each model is offered under ``budget`` bytes; yields those for which it has changed.
+
+    Those to be kept resident take their share first, as in the survey. A model for which there is no room even with no
+    layer on the device keeps its offer and is ``short``.
+
+    Raises:
+        WorkerLost: the worker died over it.
+    """
+    room = budget
+    for entry in sorted(entries, key=lambda e: not e.served.keep_resident):
+        if entry.problem:
+            continue
+        offer = await _offer(entry, room, ask)
+        entry.ran_short(offer is None)
+        if offer and entry.served.keep_resident:
+            room -= offer.device.total
+        if offer and offer != entry.placement:
+            entry.placement = offer
+            size, layers = brief_size(offer.device.total), f"{offer.layers} of {entry.layers} layers"
+            log.info("%s is now offered %s on the device, %s", entry.served.id, layers, size)
+            yield entry
+
+
+async def _offer(entry: Entry, room: int, ask: Ask) -> Placement | None:
+    """The largest placement within ``room`` bytes, and smaller than what there was no memory for; None if none is."""
+    assert entry.best
+    most = min(room, int(entry.refused * STEP)) if entry.refused else room
+    if entry.best.device.total <= most:
+        return entry.best
+    try:
+        return await _predict(entry, None, most - entry.excess, ask)
+    except EngineError:
+        if most == room:
+            return None
+    least = await _predict(entry, 0, 0, ask)
+    size = least.device.total
+    return least if size <= room and size < entry.refused else None
+
+
+async def _predict(entry: Entry, layers: int | None, budget: int, ask: Ask) -> Placement:
+    served = entry.served
+    answer = await ask(Predict(served.id, entry.context, served.slots, layers, max(0, budget)))
+    assert isinstance(answer, Predicted)
+    return answer.placement

@@ -1,0 +1,126 @@
+"""What comes of the loads, resizes and unloads that the scheduler has decided."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from time import monotonic
+
+from hotbunk.errors import UnusableModel
+from hotbunk.runtime.catalog import Entry
+from hotbunk.runtime.journal import Journal
+from hotbunk.runtime.memory import Memory
+from hotbunk.runtime.orders import Orders
+from hotbunk.scheduler import Phase, Snapshot, actions, events
+from hotbunk.units import brief_size
+from hotbunk.worker import protocol as wire
+
+log = logging.getLogger("hotbunk.runtime")
+
+RETRY = 1.0
+"""Seconds until a failed load is tried again."""
+STRIKES = 3
+"""Failed loads of a model after which hotbunk gives up on it."""
+ERROR = 0.03
+"""Share of the bytes foretold by which a report may differ without a warning."""
+
+
+class Moves:
+    """Has the worker move models, and takes its reports: times them, prices them, tells the scheduler."""
+
+    def __init__(
+        self,
+        entries: Mapping[str, Entry],
+        send: Callable[[wire.Command], None],
+        tell: Callable[[events.Event], object],
+        snapshot: Callable[[], Snapshot],
+        memory: Memory,
+        orders: Orders,
+        journal: Journal,
+    ) -> None:
+        """``tell`` gives events to the scheduler whose view ``snapshot`` is."""
+        self._entries, self._send, self._tell, self._snapshot = entries, send, tell, snapshot
+        self._memory, self._orders, self._journal = memory, orders, journal
+
+    def order(self, action: actions.Move) -> None:
+        """Have the worker do it."""
+        entry, now = self._entries[action.model], monotonic()
+        match action:
+            case actions.Load():
+                entry.came, entry.sent = (now, now), action.placement
+                self._send(wire.Load(action.model, action.placement))
+            case actions.Resize():
+                entry.came, entry.sent = (now, now), action.placement
+                self._send(wire.Resize(action.model, action.placement))
+            case actions.Unload():
+                entry.left = now
+                self._send(wire.Unload(action.model))
+
+    def loaded(self, report: wire.Loaded) -> None:
+        """A model stands."""
+        now, entry = monotonic(), self._entries[report.model]
+        entry.failures = 0
+        begin, _ = entry.came or (now, now)
+        entry.came = (begin, now)
+        entry.counts["loads"] += 1
+        entry.counts["bytes_moved"] += report.moved
+        cost = {"seconds": report.seconds, "bytes": report.moved, "steps": report.steps}
+        self._journal.moved(report.model, "load", "resize", **cost, pinned=report.pinned, driver=report.driver)
+        self._weigh(entry, report)
+        if entry.costs:
+            entry.costs.loads.append(now - begin)
+            self._learned(entry)
+        self._tell(events.Loaded(now, report.model, report.placement, report.device))
+        self._memory.loaded(entry, report)
+        self._orders.settle(report.model)
+
+    def unloaded(self, report: wire.Unloaded) -> None:
+        """A model has left."""
+        now, entry = monotonic(), self._entries[report.model]
+        model = self._snapshot().models.get(report.model)
+        if model is None or model.phase is not Phase.LEAVING:
+            return  # what was left of a failed load has been cleared away
+        entry.counts["unloads"] += 1
+        self._journal.moved(report.model, "unload", seconds=report.seconds, bytes=report.freed)
+        if entry.costs:
+            entry.costs.leaves.append(now - entry.left)
+            self._learned(entry)
+        self._tell(events.Unloaded(now, report.model))
+        self._orders.settle(report.model)
+
+    def failed(self, report: wire.Failed, entry: Entry) -> bool:
+        """A load or a resize failed; whether that was one time too many.
+
+        Want of memory is nobody's fault: something smaller is tried.
+        """
+        self._journal.moved(entry.served.id, "load", "resize", failed=report.message)
+        self._orders.settle(entry.served.id, UnusableModel(report.message))
+        self._send(wire.Unload(entry.served.id))  # whatever is left of it there
+        if report.memory and entry.sent:
+            self._memory.failed(entry, entry.sent)
+            return False
+        self._tell(events.Failed(monotonic(), entry.served.id, monotonic() + RETRY))
+        return self.strike(entry, report.message)
+
+    def strike(self, entry: Entry, why: str) -> bool:
+        """A load came to nothing; whether the model is given up."""
+        entry.failures += 1
+        if entry.failures < STRIKES or entry.problem:
+            return False
+        entry.problem = f"it could not be loaded {STRIKES} times: {why}"
+        return True
+
+    def _weigh(self, entry: Entry, report: wire.Loaded) -> None:
+        """Hold the prediction against the truth; what takes more than foretold is offered as what it takes."""
+        before, offer = entry.truth, entry.placement
+        entry.stands(report)
+        truth = entry.truth
+        if truth and truth != before and abs(truth.error) > ERROR:
+            foretold, found = brief_size(truth.predicted.total), brief_size(truth.reported.total)
+            log.warning("%s takes %s, not %s as foretold (%+.1f %%)", report.model, found, foretold, 100 * truth.error)
+        if entry.placement != offer:
+            self._tell(entry.added(monotonic()))
+
+    def _learned(self, entry: Entry) -> None:
+        assert entry.costs
+        self._tell(events.Learned(monotonic(), entry.served.id, entry.costs.load, entry.costs.leave))

@@ -1,0 +1,36 @@
+"""What suspensions and resumptions have cost, by the tier in which the states lay."""
+
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from hotbunk.worker.protocol import Resumed, Suspended
+
+Kind = Literal["suspend", "resume"]
+
+
+@dataclass(slots=True)
+class Sum:
+    """States carried, their bytes, and the seconds it took."""
+
+    count: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+
+
+class Tally:
+    """Adds up the worker's reports."""
+
+    def __init__(self) -> None:
+        self._sums: dict[Kind, defaultdict[str, Sum]] = {"suspend": defaultdict(Sum), "resume": defaultdict(Sum)}
+
+    def add(self, kind: Kind, report: Suspended | Resumed) -> None:
+        """One more state has been carried."""
+        total = self._sums[kind][report.tier]
+        total.count += 1
+        total.bytes += report.size
+        total.seconds += report.seconds
+
+    def state(self) -> dict[str, dict[str, dict[str, float]]]:
+        """``suspends`` and ``resumes`` by tier, ready for JSON."""
+        return {f"{kind}s": {tier: asdict(each) for tier, each in sums.items()} for kind, sums in self._sums.items()}

@@ -1,0 +1,164 @@
+"""A worker in this process: one device, models whose every layer takes as much, and a driver that can be lied about."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from hotbunk.config import DeviceConfig
+from hotbunk.placement import Footprint, Placement
+from hotbunk.runtime import driver
+from hotbunk.runtime.process import Shares, WorkerLost
+from hotbunk.worker import protocol as wire
+
+MB = 1 << 20
+TOTAL = 1000 * MB
+BASE = 20 * MB
+"""What a model takes with no layer on the device, unless told."""
+
+
+class Device:
+    """What outlives a worker: the memory, and who else takes some of it."""
+
+    def __init__(self) -> None:
+        self.base = {"small": BASE, "large": BASE}
+        self.layer = {"small": 10 * MB, "large": 15 * MB}
+        self.foreign = 0
+        self.silent = False
+        """The driver says what is free without what others take."""
+        self.surplus = 0
+        """Bytes that every model takes and nobody foretold."""
+        self.deadly: set[str] = set()
+        """Models that no worker survives opening."""
+        self.lives: list[Simulated] = []
+
+    @property
+    def worker(self) -> Simulated:
+        return self.lives[-1]
+
+    def size(self, model: str, layers: int) -> int:
+        return self.base[model] + layers * self.layer[model]
+
+
+class Simulated:
+    """Stands in for ``runtime.process.Worker``; reports and beats come when it is told to."""
+
+    def __init__(self, device: Device, config: DeviceConfig, shares: Shares) -> None:
+        self.device, self.shares, self.pid = device, shares, 0
+        self.hello: wire.Hello | None = None
+        self.beat: wire.Beat | None = None
+        self.sent: list[wire.Command] = []
+        self.loaded: dict[str, int] = {}
+        self.running: dict[str, set[int]] = {}
+        self.stored: dict[str, tuple[int, int]] = {}
+        self.held = asyncio.Event()  # while clear, what is loaded does not arrive
+        self.held.set()
+        self._reports: asyncio.Queue[wire.Report | Exception] = asyncio.Queue()
+        device.lives.append(self)
+
+    @property
+    def free(self) -> int:
+        return max(0, TOTAL - (0 if self.device.silent else self.device.foreign) - sum(self.loaded.values()))
+
+    async def start(self) -> wire.Hello:
+        self.hello = wire.Hello("SIM0", "simulated", TOTAL, self.free, 1, "none", True)
+        return self.hello
+
+    async def receive(self) -> wire.Report:
+        report = await self._reports.get()
+        if isinstance(report, Exception):
+            raise report
+        if isinstance(report, wire.Beat):
+            self.beat = report
+        await self.held.wait()
+        return report
+
+    async def close(self) -> None:
+        pass
+
+    def die(self) -> None:
+        self._reports.put_nowait(WorkerLost("it was told to die"))
+
+    def tick(self, count: int = 1) -> None:
+        """Beat."""
+        for _ in range(count):
+            ours = sum(self.loaded.values())
+            self.say(wire.Beat(0.0, "", 0, 0, ours, 0, free=self.free, stored=dict(self.stored)))
+
+    def say(self, report: wire.Report) -> None:
+        self._reports.put_nowait(report)
+
+    def send(self, command: wire.Command) -> None:
+        self.sent.append(command)
+        match command:
+            case wire.Open(model) if model in self.device.deadly:
+                self.die()
+            case wire.Open(model):
+                self.say(wire.Opened(model, 31, 2048, 0, 0.0))
+            case wire.Predict():
+                self._predict(command)
+            case wire.Load(model, placement) | wire.Resize(model, placement):
+                self._place(type(command).__name__, model, placement)
+            case wire.Unload(model):
+                for sequence in sorted(self.running.pop(model, ())):
+                    self.say(wire.Suspended(sequence, 100, 0.1))
+                self.say(wire.Unloaded(model, self.loaded.pop(model, 0), 0.1))
+            case wire.Start(sequence, model):
+                self.running.setdefault(model, set()).add(sequence)
+            case wire.Resume(sequence):
+                self.say(wire.Resumed(sequence, 100, 0.2, "disk"))
+                self.running.setdefault(self._model(sequence), set()).add(sequence)
+            case wire.Suspend(sequence):
+                self.running[self._model(sequence)].discard(sequence)
+                self.say(wire.Suspended(sequence, 100, 0.1, "pinned"))
+            case wire.Cancel(sequence):
+                self._end(sequence, "cancelled")
+
+    def finish(self) -> None:
+        """End all that runs."""
+        for sequence in [s for ids in self.running.values() for s in ids]:
+            self._end(sequence, "stop")
+
+    def _end(self, sequence: int, reason: Any) -> None:
+        for ids in self.running.values():
+            ids.discard(sequence)
+        self.say(wire.Ended(sequence, reason))
+
+    def _model(self, sequence: int) -> str:
+        starts = [c for life in self.device.lives for c in life.sent if isinstance(c, wire.Start)]
+        return next(c.model for c in starts if c.sequence == sequence)
+
+    def _predict(self, asked: wire.Predict) -> None:
+        sizes = {layers: self.device.size(asked.model, layers) for layers in range(32)}
+        fitting = [n for n in sizes if sizes[n] <= asked.budget] if asked.layers is None else [asked.layers]
+        if not fitting:
+            self.say(wire.Failed("Predict", "not even with no layer", asked.model))
+            return
+        layers, cached = max(fitting), asked.cached
+        size = sizes[layers] + (0 if cached is None else (cached - layers) * MB)
+        place = Placement(layers, asked.context, asked.slots, Footprint(size), Footprint(), asked.experts, cached)
+        self.say(wire.Predicted(asked.model, place))
+
+    def _place(self, command: str, model: str, placement: Placement) -> None:
+        size = placement.device.total + self.device.surplus
+        others = sum(self.loaded.values()) - self.loaded.get(model, 0)
+        if size + others + self.device.foreign > TOTAL:
+            self.say(wire.Failed(command, "out of memory", model, memory=True))
+            return
+        self.loaded[model] = size
+        device = replace(placement.device, weights=size)
+        self.say(wire.Loaded(model, placement, device, size, 0.1, {"promote": 0.1}, size + MB, pinned=True))
+
+
+@contextmanager
+def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+    """Every worker is simulated meanwhile."""
+    device = Device()
+    make: Callable[..., Simulated] = lambda config, shares, *_: Simulated(device, config, shares)  # noqa: E731
+    monkeypatch.setattr(driver, "Worker", make)
+    yield device
