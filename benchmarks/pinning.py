@@ -17,11 +17,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hotbunk.errors import EngineError
 from hotbunk.llama.device import Device, open_device
@@ -39,34 +41,44 @@ _alloc = bind(base, "ggml_backend_buft_alloc_buffer", Pointer, Pointer, Size)
 _base = bind(base, "ggml_backend_buffer_get_base", Pointer, Pointer)
 _free = bind(base, "ggml_backend_buffer_free", None, Pointer)
 
-Way = Callable[[Device, Path, int], tuple[int, float, float]]
-"""Returns the address, and the seconds of taking and locking, and of filling."""
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Pinned memory: its address, the seconds that taking and locking and that filling it took, and how to end it."""
+
+    address: int
+    locking: float
+    filling: float
+    free: Callable[[], object]
 
 
-def allocated(device: Device, file: Path, size: int) -> tuple[int, float, float]:
-    """cudaMallocHost, as libggml calls it; given back when the process ends."""
+Way = Callable[[Device, Path, int], Taken]
+
+
+def allocated(device: Device, file: Path, size: int) -> Taken:
+    """cudaMallocHost, as libggml calls it."""
     began = perf_counter()
-    address = int(_base(_alloc(device.host_type, size)))
-    taken = perf_counter() - began
-    return address, taken, _fill(address, file, size)
+    buffer = _alloc(device.host_type, size)
+    locking, address = perf_counter() - began, int(_base(buffer))
+    return Taken(address, locking, _fill(address, file, size), lambda: _free(buffer))
 
 
-def registered(advice: int, device: Device, file: Path, size: int) -> tuple[int, float, float]:
+def registered(advice: int, device: Device, file: Path, size: int) -> Taken:
     """Ordinary memory of huge or of small pages, filled and then locked."""
     mapping = mmap.mmap(-1, size + HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     mapping.madvise(advice)
-    address = C.addressof(C.c_char.from_buffer(mapping))
-    address += -address % HUGE
-    filled = _fill(address, file, size)
-    return address, _lock(device, address, size, 1), filled
+    whole = np.frombuffer(mapping, np.uint8)
+    address = whole.ctypes.data + -whole.ctypes.data % HUGE
+    filling = _fill(address, file, size)
+    return _locked(device, whole, address, size, 1, filling)
 
 
-def mapped(device: Device, file: Path, size: int) -> tuple[int, float, float]:
+def mapped(device: Device, file: Path, size: int) -> Taken:
     """The pages of the file itself, mapped shared and locked for reading."""
     with file.open("rb") as source:
         mapping = mmap.mmap(source.fileno(), size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE, prot=mmap.PROT_READ)
-    address = np.frombuffer(mapping, np.uint8).ctypes.data
-    return address, _lock(device, address, size, 1 | READ_ONLY), 0.0
+    whole = np.frombuffer(mapping, np.uint8)
+    return _locked(device, whole, whole.ctypes.data, size, 1 | READ_ONLY, 0.0)
 
 
 WAYS: dict[str, Way] = {
@@ -98,13 +110,17 @@ def main() -> None:
 
 def _measure(name: str, way: Way, device: Device, file: Path, size: int) -> str:
     try:
-        address, taken, filled = way(device, file, size)
+        taken = way(device, file, size)
     except EngineError as error:
         return f"{name:36} {error}"
-    rates = [size / taken, size / filled if filled else 0.0, size / (taken + filled), _copied(device, address, size)]
-    return f"{name:36}" + "".join(
-        f"  {label} {rate / 1e9:5.1f}" for label, rate in zip(("lock", "fill", "both", "copy"), rates, strict=True)
-    )
+    rates = {
+        "lock": size / taken.locking,
+        "fill": size / taken.filling if taken.filling else 0.0,
+        "both": size / (taken.locking + taken.filling),
+        "copy": _copied(device, taken.address, size),
+    }
+    taken.free()
+    return f"{name:36}" + "".join(f"  {label} {rate / 1e9:5.1f}" for label, rate in rates.items())
 
 
 def _copied(device: Device, address: int, size: int) -> float:
@@ -122,14 +138,16 @@ def _copied(device: Device, address: int, size: int) -> float:
     return count / best
 
 
-def _lock(device: Device, address: int, size: int, flags: int) -> float:
+def _locked(device: Device, owner: NDArray[np.uint8], address: int, size: int, flags: int, filling: float) -> Taken:
+    """Lock ``owner``'s bytes at ``address``; it lives until they are unlocked."""
     found = driver(device)
     assert found
     began = perf_counter()
     if code := found.register(address, size, flags):
         found.forget()
         raise EngineError(f"the driver refuses (code {code})")
-    return perf_counter() - began
+    locking = perf_counter() - began
+    return Taken(address, locking, filling, lambda: (found.unregister(address), owner.size))
 
 
 def _fill(address: int, file: Path, size: int) -> float:

@@ -27,7 +27,7 @@ def tied_kquant(directory: Path) -> Path:
 
 
 def mixture(directory: Path) -> Path:
-    """Make a mixture of experts in F16 (64 MB): a head of its own, 4 experts in each block, 2 of them for each token."""
+    """Make a mixture of experts in F16 (64 MB): 4 in each block, 2 of them for each token; a head of its own."""
     path = directory / "mixture-f16.gguf"
     _write(path, EXPERTS)
     return path

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hotbunk.cli.bench import measure
+from hotbunk.cli.bench.decode import measure
 
 
 def test_measures_both_sides(smollm2: Path) -> None:
