@@ -19,8 +19,9 @@ from hotbunk.worker.protocol import Load, Loaded, Unload
 
 CONTEXT = 8192
 GB = 1e9
-QUIET = 0.2
-"""Seconds after which the driver has cleared what was freed; until then it keeps the memory busy."""
+QUIET = 0.05
+"""Seconds after which the driver has cleared what was freed, which keeps the memory busy; a bus idle for longer has to
+wake up first."""
 _ANY = dict.fromkeys(("h2d_pinned", "d2h_pinned", "h2d_pageable", "d2h_pageable"), 1.0)  # the soak asks for no limits
 
 

@@ -33,7 +33,8 @@ LARGE = 1 << 30
 class Outcome:
     """All that was measured. ``bus`` is the large copy's and the small one's; ``budget`` holds just one model.
 
-    ``excess`` is the most resident memory above the host store, ``trouble`` what of the models is not in there.
+    ``excess`` is the most resident memory above the host store while layers come and go, ``trouble`` what of the models
+    is not in there.
     """
 
     device: str
@@ -108,7 +109,6 @@ def measure(
         paths = {name: str(path) for name, path in models.items()}
         swaps = Swaps(wire, Limits(bus[0]), paths, context, slots, rounds)
         trouble = swaps.stored(say) if bus[0]["h2d_pinned"] else "the device has no use for a host store"
-        wire.excess = 0  # until the store is filled the files are resident, too
         for residency in residencies:
             say(f"switching at {residency:.0%}")
             swaps.switch(residency)
@@ -116,6 +116,7 @@ def measure(
                 say(f"preempting {count} tokens at {residency:.0%}")
                 swaps.preempt(residency, count)
         say("resizing")
+        wire.excess = 0  # before, the files were resident until the store was filled, and the KV cache of host layers
         swaps.resize(max(lengths))
         budget = max(swaps.place(name, 1.0).device.total for name in models)
         hello, excess = wire.hello, wire.excess
