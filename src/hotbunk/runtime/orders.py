@@ -66,9 +66,11 @@ class Orders:
             raise BadRequest(f"{entry.served.id} has {entry.layers} layers; {layers} is impossible", "layers")
         model, budget = self._snapshot().models[entry.served.id], self._snapshot().budget
         room = self._snapshot().free + model.bytes
-        if model.phase is Phase.READY and model.placement:
-            with contextlib.suppress(EngineError):  # to keep the contexts is the cheaper move, but not always possible
-                keeping = await self._predicted(entry, layers, form(model.placement)[-1])
+        cached = form(model.placement)[-1] if model.phase is Phase.READY and model.placement else 0
+        # to keep the contexts is the cheaper move, but layers that come would have their KV cache left on the host
+        if cached and layers <= cached:
+            with contextlib.suppress(EngineError):
+                keeping = await self._predicted(entry, layers, cached)
                 if keeping.device.total <= room:
                     return keeping
         anew = await self._predicted(entry, layers, None)

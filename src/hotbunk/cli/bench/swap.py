@@ -116,6 +116,7 @@ def measure(
                 say(f"preempting {count} tokens at {residency:.0%}")
                 swaps.preempt(residency, count)
         say("resizing")
+        wire.fresh()
         wire.excess = 0  # before, the files were resident until the store was filled, and the KV cache of host layers
         swaps.resize(max(lengths))
         budget = max(swaps.place(name, 1.0).device.total for name in models)
