@@ -119,6 +119,7 @@ def measure(
         wire.fresh()
         wire.excess = 0  # before, the files were resident until the store was filled, and the KV cache of host layers
         swaps.resize(max(lengths))
+        wire.fresh()  # small models are done before the next beat
         budget = max(swaps.place(name, 1.0).device.total for name in models)
         hello, excess = wire.hello, wire.excess
     say("asking the peer")
