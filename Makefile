@@ -6,7 +6,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install demo test bench format lint types unit lock clean
+.PHONY: help install demo test fuzz bench format lint types unit lock clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,6 +27,9 @@ types: $(INSTALLED)
 
 unit: $(INSTALLED)
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+fuzz: $(INSTALLED) ## the property tests of the scheduler with fresh random examples (ROUNDS=20)
+	for round in $$(seq $(or $(ROUNDS),20)); do $(BIN)/pytest -q tests/scheduler --hypothesis-profile=fuzz $(ARGS) || exit; done
 
 bench: $(INSTALLED) ## what hotbunk costs: speed against bare libllama, both measured in one run; time added to the first token
 	@$(BIN)/hotbunk bench decode $(ARGS)

@@ -7,10 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import hotbunk
 from hotbunk.cli import samples
 from tests.models import mixture, tied_kquant
+
+# the gate decides the same each time; `make fuzz` looks for what it has not tried
+settings.register_profile("gate", derandomize=True)
+settings.register_profile("fuzz", print_blob=True)
+settings.load_profile("gate")
 
 
 @pytest.fixture(scope="session")

@@ -77,6 +77,18 @@ def test_a_turn_is_over_soon_where_loading_was_faster_than_its_bound() -> None:
     assert device.requests[1].waited < 5.0
 
 
+def test_a_load_beside_it_does_not_come_between_a_due_model_and_its_start() -> None:
+    device = Device(Scheduler(13, POLICIES["fifo"](Bound(wait=20.0), quantum=2.0)))
+    for name, size, load in (("large", 13, 1.0), ("due", 11, 0.5), ("other", 2, 3.0)):
+        device.tell(events.Added(0.0, name, (placement(size, slots=1),), load, leave=0.4))
+    device.arrive(0.0, "other", inf)  # is preempted for the large one, and waits for its room ever after
+    device.arrive(1.0, "large", inf)
+    device.arrive(5.0, "due", inf)
+    device.run(until=100.0)
+    assert device.requests[0].resumed is not None
+    assert all(request.waited <= 20.0 for request in device.requests.values())
+
+
 @pytest.mark.parametrize("policy", sorted(POLICIES))
 def test_a_model_kept_busy_for_ever_cannot_starve_another(policy: str) -> None:
     bound = Bound(wait=30.0)

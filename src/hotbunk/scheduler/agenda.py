@@ -13,6 +13,9 @@ the work due by then fits before it). The device is free for a new turn at
 
     horizon = max(now, over of every resident) + sum of x over the residents
 
+A turn that has begun is part of the horizon, so it has ``c = 0``; while its model is being loaded its head keeps its
+deadline in ``due``, since whatever else is loaded now may come between it and its start.
+
 Admitting a request only if ``due >= horizon`` still holds with it, serving the first turn once ``due`` has come, and
 taking a turn out of order only if ``due >= horizon + c``, keeps ``due >= horizon`` for ever, whatever arrives: nobody
 admitted starts later than ``W`` after arriving. Turns of models that share the device overlap, which the sum ignores:
@@ -29,7 +32,7 @@ the admission of newcomers until it does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
@@ -50,6 +53,7 @@ class Turn:
     model: str
     deadline: float
     cost: float
+    begun: bool = False
 
 
 def cost(model: Model, least: float) -> float:
@@ -64,7 +68,7 @@ def least_turn(model: Model, least: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Agenda:
-    """The turns owed, earliest deadline first, with their ``due`` and the device's ``horizon``."""
+    """The turns to begin, earliest deadline first; what is ``due``, the begun included; the device's ``horizon``."""
 
     turns: tuple[Turn, ...]
     due: float
@@ -92,19 +96,19 @@ def agenda(snapshot: Snapshot, bound: Bound, least: float, everyone: bool = Fals
     ``least``: the longest that a least turn may be, in seconds.
     """
     models = [m for m in snapshot.models.values() if m.resident or (m.retry <= snapshot.now and snapshot.fits(m))]
-    turns = [t for m in models for t in _owed(m, bound, least, everyone)]
-    turns.sort(key=lambda t: t.deadline)
-    work = accumulate(t.cost for t in turns)
-    due = min((t.deadline - w for t, w in zip(turns, work, strict=True)), default=float("inf"))
+    owed = sorted((t for m in models for t in _owed(m, bound, least, everyone)), key=lambda t: t.deadline)
+    work = accumulate(t.cost for t in owed)
+    due = min((t.deadline - w for t, w in zip(owed, work, strict=True)), default=float("inf"))
     residents = snapshot.residents()
     leaving = sum(m.leave for m in residents)
-    return Agenda(tuple(turns), due, max([snapshot.now, *(m.over for m in residents)]) + leaving, leaving)
+    horizon = max([snapshot.now, *(m.over for m in residents)]) + leaving
+    return Agenda(tuple(t for t in owed if not t.begun), due, horizon, leaving)
 
 
 def _owed(model: Model, bound: Bound, least: float, everyone: bool) -> list[Turn]:
     waiting = [s.since for s in model.queue if everyone or not s.started]
-    heads = waiting[:: model.slots]
-    if model.phase is Phase.LOADING:
-        heads = heads[1:]  # its first turn has begun and is part of the horizon
     price = cost(model, least)
-    return [Turn(model.id, since + bound.wait, price) for since in heads]
+    turns = [Turn(model.id, since + bound.wait, price) for since in waiting[:: model.slots]]
+    if turns and model.phase is Phase.LOADING:
+        turns[0] = replace(turns[0], cost=0.0, begun=True)
+    return turns
