@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from report import Run
 
-from hotbunk.cli.bench.wire import GREEDY, Wire, prompt, worker
+from hotbunk.measure.wire import GREEDY, Wire, prompt, worker
 from hotbunk.placement import Placement
 from hotbunk.sampling import Sampling
 from hotbunk.worker.protocol import Load, Open, Opened, Resize, Resume, Suspend, Token, Unload

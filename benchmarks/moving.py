@@ -10,10 +10,10 @@ from time import sleep
 
 from report import Run
 
-from hotbunk.cli.bench.steps import Limits, Step, Swap
 from hotbunk.cli.bench.swap import Outcome, measure
-from hotbunk.cli.bench.swaps import Swaps
-from hotbunk.cli.bench.wire import Wire, above_store, worker
+from hotbunk.measure.steps import Limits, Step, Swap
+from hotbunk.measure.swaps import Swaps
+from hotbunk.measure.wire import Wire, above_store, worker
 from hotbunk.placement import Placement
 from hotbunk.worker.protocol import Load, Loaded, Unload
 

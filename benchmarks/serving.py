@@ -14,7 +14,7 @@ from report import Run
 
 from hotbunk.cli.bench.rival import PROMPT, compare, hotbunk, in_turn, links
 from hotbunk.cli.bench.server import Server
-from hotbunk.cli.bench.wire import worker
+from hotbunk.measure.wire import worker
 from hotbunk.worker.protocol import Open, Opened
 
 CONTEXT = 8192

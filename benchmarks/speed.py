@@ -14,8 +14,8 @@ from report import Run
 
 from hotbunk.cli.bench.rival import hotbunk, links, llama_server
 from hotbunk.cli.bench.server import Server
-from hotbunk.cli.bench.wire import PROMPT, Wire, prompt, worker
 from hotbunk.errors import EngineError
+from hotbunk.measure.wire import PROMPT, Wire, prompt, worker
 from hotbunk.worker.protocol import Load, Open, Opened, Unload
 
 REPEATS = 3

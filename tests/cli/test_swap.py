@@ -10,8 +10,8 @@ import pytest
 
 from hotbunk.cli import main
 from hotbunk.cli.bench.rival import compare, find
-from hotbunk.cli.bench.steps import Limits, Step, break_down, summarise
 from hotbunk.errors import ConfigError
+from hotbunk.measure.steps import Limits, Step, break_down, summarise
 from hotbunk.placement import Footprint, Placement
 from hotbunk.worker.protocol import Loaded, Report, Resumed, Suspended, Unloaded
 

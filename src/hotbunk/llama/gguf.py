@@ -28,7 +28,7 @@ class Gguf:
 
     ``files`` holds the splits in order, ``path`` is the first of them. ``heads`` and ``kv_heads`` are for each block.
     ``vocabulary``, ``context`` (as trained) and ``window`` (sliding; 0: none) are in tokens; ``windowed`` tells which
-    blocks have the window. ``experts`` is 0 for a dense model.
+    blocks have the window. ``experts`` is 0 for a dense model; ``active`` of them work on each token.
     """
 
     files: tuple[Path, ...]
@@ -44,6 +44,7 @@ class Gguf:
     window: int
     windowed: tuple[bool, ...]
     experts: int
+    active: int
     quantisation: str
     tensors: tuple[Tensor, ...]
 
@@ -197,6 +198,7 @@ def _describe(parts: list[Header]) -> Gguf:
         window=first.number(f"{architecture}.attention.sliding_window"),
         windowed=_windowed(first, architecture, blocks),
         experts=first.number(f"{architecture}.expert_count"),
+        active=first.number(f"{architecture}.expert_used_count"),
         quantisation=_quantisation(first, tensors),
         tensors=tensors,
     )

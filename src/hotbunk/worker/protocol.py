@@ -184,10 +184,16 @@ class Token(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Produced(Message, frozen=True):
-    """The tokens of one decode step of one model."""
+    """The tokens of one step of one model, which took ``seconds`` to evaluate.
+
+    ``prefilled`` 0: a decode step of all its running sequences. Else the step was a sequence's prefill of so many
+    tokens, all its chunks together, and the token is its first.
+    """
 
     model: str
     tokens: list[Token]
+    seconds: float = 0.0
+    prefilled: int = 0
 
 
 class Ended(Message, frozen=True):

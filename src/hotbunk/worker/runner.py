@@ -140,7 +140,7 @@ class Runner:
         for sequence in batch:
             sequence.done += 1
             sequence.decode += lap.seconds
-        self._draw(context, list(enumerate(batch)))
+        self._draw(context, list(enumerate(batch)), lap.seconds)
         return True
 
     def _prefill(self, context: Context, waiting: list[Sequence], alone: bool) -> bool:
@@ -160,11 +160,13 @@ class Runner:
         sequence.done += len(chunk)
         sequence.prefill += lap.seconds
         if last:
-            self._draw(context, [(-1, sequence)])
+            self._draw(context, [(-1, sequence)], sequence.prefill, sequence.done)
             self._report.flush()  # nobody waits longer for a first token than need be
         return True
 
-    def _draw(self, context: Context, batch: Iterable[tuple[int, Sequence]]) -> None:
+    def _draw(
+        self, context: Context, batch: Iterable[tuple[int, Sequence]], seconds: float, prefilled: int = 0
+    ) -> None:
         """Draw a token for each sequence, report them together, then end those that are over."""
         tokens: list[Token] = []
         over: list[tuple[Sequence, Reason, str]] = []
@@ -179,7 +181,7 @@ class Runner:
             if reason:
                 over.append((sequence, reason, ""))
         if tokens:
-            self._report.later(Produced(self.name, tokens))
+            self._report.later(Produced(self.name, tokens, seconds, prefilled))
         for sequence, reason, message in over:
             self.end(sequence, reason, message)
 

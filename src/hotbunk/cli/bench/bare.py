@@ -6,9 +6,9 @@ import ctypes as C
 from pathlib import Path
 from time import perf_counter
 
-from hotbunk.cli.bench.wire import CONTEXT, PROMPT
 from hotbunk.errors import EngineError
 from hotbunk.llama.lib import api, captured
+from hotbunk.measure.wire import CONTEXT, PROMPT
 
 __all__ = ["Bare"]
 

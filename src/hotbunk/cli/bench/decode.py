@@ -16,8 +16,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hotbunk.cli.bench.wire import CONTEXT, PROMPT, Wire, worker
 from hotbunk.cli.samples import smollm2
+from hotbunk.measure.wire import CONTEXT, PROMPT, Wire, worker
 from hotbunk.placement import Placement
 from hotbunk.worker.protocol import Load, Loaded, Open, Opened, Produced, Unload
 

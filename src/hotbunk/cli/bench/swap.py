@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from hotbunk.cli.bench.rival import Rival, compare, find
-from hotbunk.cli.bench.steps import Bandwidths, Limits, Step, Swap
-from hotbunk.cli.bench.swaps import Memory, Swaps
-from hotbunk.cli.bench.wire import worker
 from hotbunk.errors import ConfigError, EngineError
+from hotbunk.measure.steps import Bandwidths, Limits, Step, Swap
+from hotbunk.measure.swaps import Memory, Swaps
+from hotbunk.measure.wire import worker
 from hotbunk.units import brief_size
 
 __all__ = ["Outcome", "bandwidths", "measure", "swap"]

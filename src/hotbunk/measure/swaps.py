@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
-from hotbunk.cli.bench.steps import Limits, Step, Swap, break_down, summarise
-from hotbunk.cli.bench.wire import Move, Wire, prompt
 from hotbunk.errors import EngineError
+from hotbunk.measure.steps import Limits, Step, Swap, break_down, summarise
+from hotbunk.measure.wire import Move, Wire, prompt
 from hotbunk.placement import Placement
 from hotbunk.worker.protocol import (
     Beat,

@@ -1,0 +1,58 @@
+"""A measurement: what was done, under which placement, and how long it took.
+
+Records say what happened in raw terms; which of it costs how much is the models' business, so that an old record is
+of use to a later model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hotbunk.placement import Placement
+
+__all__ = ["Kind", "Record"]
+
+
+class Kind(StrEnum):
+    """What can be measured of a model."""
+
+    DECODE = "decode"
+    """One step of ``sequences`` sequences, each with ``tokens`` behind it."""
+    PREFILL = "prefill"
+    """Of ``tokens`` tokens, after ``start`` that were evaluated before."""
+    LOAD = "load"
+    """``moved`` bytes of ``pieces`` layers come; the context is made anew if ``anew``. Loads and resizes both."""
+    UNLOAD = "unload"
+    """``pieces`` layers of ``moved`` bytes are given back, and the context; a resize to fewer layers also."""
+    CONTEXT = "context"
+    """Contexts are made anew, alone."""
+    KV_OUT = "kv_out"
+    """The state of a sequence of ``tokens`` tokens, ``moved`` bytes, goes to host memory."""
+    KV_IN = "kv_in"
+    """It comes back."""
+    PIN = "pin"
+    """``moved`` bytes of weights are copied to the host store and pinned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One measured point: ``seconds`` is the median of ``repeats``, ``spread`` half the range between their quartiles.
+
+    ``pinned``: the bytes lay in pinned host memory (for ``PIN``, ``LOAD``, ``KV_OUT`` and ``KV_IN``). ``check``: it is
+    held out, to judge the models by, and no model is fitted to it.
+    """
+
+    kind: Kind
+    placement: Placement
+    seconds: float
+    sequences: int = 1
+    tokens: int = 0
+    start: int = 0
+    moved: int = 0
+    pieces: int = 0
+    anew: bool = True
+    pinned: bool = True
+    spread: float = 0.0
+    repeats: int = 1
+    check: bool = False

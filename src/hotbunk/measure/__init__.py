@@ -1,0 +1,1 @@
+"""Measuring a living worker: its socket, and what moves and steps on it take."""
