@@ -168,7 +168,7 @@ def test_a_full_device_leaves_the_model_as_it_was(kquant: Path, spec: str, monke
         calls.append(size)
         return allocate(kind, size) if len(calls) < 2 else None
 
-    monkeypatch.setattr("hotbunk.llama.piece._alloc_buffer", full)
+    monkeypatch.setattr("hotbunk.llama.pool._alloc_buffer", full)
     with pytest.raises(OutOfMemory, match=r"has no room for \d+ bytes of weights"):
         model.promote(model.layers)
     assert model.residency == 2

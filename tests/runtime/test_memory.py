@@ -379,3 +379,41 @@ def test_actions_of_a_shrunken_budget_say_why(smollm2: Path, gemma3: Path, devic
         assert note["reason"] == "idle; the device has less memory for us than before"
 
     serve(smollm2, gemma3, device, test)
+
+
+def spared(device: Device) -> list[int]:
+    """What the worker was told of room to spare, order by order."""
+    return [c.spare for c in device.worker.sent if isinstance(c, wire.Load | wire.Resize | wire.Unload | wire.Trim)]
+
+
+def test_the_worker_may_keep_what_nobody_needs_of_the_budget(smollm2: Path, gemma3: Path, device: Device) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        async with answering(runtime, "small"):
+            device.worker.finish()
+        async with answering(runtime, "large"):
+            device.worker.finish()
+        both = device.size("small", 31) + device.size("large", 31)
+        assert spared(device) == [BUDGET - device.size("small", 31), BUDGET - both]
+
+    serve(smollm2, gemma3, device, test)
+
+
+def test_who_unloads_by_hand_gets_the_memory_back(smollm2: Path, gemma3: Path, device: Device) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        await runtime.load("small", None)
+        await runtime.unload("small")
+        assert spared(device)[-1] == 0
+
+    serve(smollm2, gemma3, device, test)
+
+
+def test_the_worker_keeps_no_more_than_a_budget_that_has_fallen(smollm2: Path, gemma3: Path, device: Device) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        async with answering(runtime, "small"):
+            device.worker.finish()
+        device.foreign = 400 * MB
+        device.worker.tick(3)
+        await until(lambda: shown(runtime)["budget"] < BUDGET)
+        assert spared(device)[-1] == shown(runtime)["budget"] - device.size("small", 31)
+
+    serve(smollm2, gemma3, device, test)

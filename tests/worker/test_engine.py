@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from hotbunk.errors import EngineError
+from hotbunk.llama.device import open_device
+from hotbunk.llama.pool import pool
 from hotbunk.placement import Placement
 from hotbunk.sampling import Sampling
 from hotbunk.worker.protocol import (
@@ -26,6 +28,7 @@ from hotbunk.worker.protocol import (
     Start,
     Suspend,
     Suspended,
+    Trim,
     Unload,
     Unloaded,
 )
@@ -344,3 +347,33 @@ def test_loading_and_unloading_for_ever_leaves_memory_where_it_was(rig: Rig) -> 
 
 def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+# ---------------------------------------------------------------- memory that is spared
+
+
+def test_a_model_that_comes_back_takes_what_was_spared(rig: Rig) -> None:
+    kept = pool(open_device("cpu"))
+    place = rig.load("smollm2", 12).placement
+    want = rig.finish(rig.start("smollm2", tokens(4), GREEDY, 8))
+    rig.engine.handle(Unload("smollm2", spare=1 << 30))
+    assert kept.bytes >= place.device.weights > 0
+    rig.ask(Load("smollm2", place), Loaded)
+    assert kept.bytes == 0
+    assert rig.finish(rig.start("smollm2", tokens(4), GREEDY, 8)) == want
+
+
+def test_what_was_spared_goes_when_another_model_needs_the_room(rig: Rig) -> None:
+    kept = pool(open_device("cpu"))
+    rig.load("smollm2", 12)
+    rig.engine.handle(Unload("smollm2", spare=1 << 30))
+    rig.load("gemma3", 3)
+    assert kept.bytes == 0
+
+
+def test_what_was_spared_goes_when_it_is_asked_for(rig: Rig) -> None:
+    kept = pool(open_device("cpu"))
+    rig.load("smollm2", 12)
+    rig.engine.handle(Unload("smollm2", spare=1 << 30))
+    rig.engine.handle(Trim(0))
+    assert kept.bytes == 0

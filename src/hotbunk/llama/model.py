@@ -8,12 +8,13 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from hotbunk.errors import EngineError
+from hotbunk.errors import EngineError, OutOfMemory
 from hotbunk.llama import gguf
 from hotbunk.llama.context import Context, measure
 from hotbunk.llama.copy import Copy
 from hotbunk.llama.device import Device
 from hotbunk.llama.lib import api, captured, words
+from hotbunk.llama.pool import pool
 from hotbunk.llama.tensor import TRIED
 from hotbunk.llama.weights import Loaded, Moving, Residency, Weights
 from hotbunk.placement import Footprint, Placement
@@ -162,9 +163,15 @@ class Model:
         """Make a context of ``slots`` slots of ``context`` tokens at the present residency.
 
         Raises:
+            OutOfMemory: the device has no room for it.
             EngineError: libllama cannot, in its own words.
         """
-        made = Context(self._weights.handle, self.device, self.vocabulary, context, slots, self._threads)
+        try:
+            made = self._context(context, slots)
+        except OutOfMemory:
+            if not pool(self.device).clear():
+                raise
+            made = self._context(context, slots)
         self._contexts.append(made)
         return made
 
@@ -186,6 +193,9 @@ class Model:
         if self._grammar_model:
             api.llama_model_free(self._grammar_model)
             self._grammar_model = 0
+
+    def _context(self, context: int, slots: int) -> Context:
+        return Context(self._weights.handle, self.device, self.vocabulary, context, slots, self._threads)
 
     def _living(self) -> list[Context]:
         self._contexts = [context for context in self._contexts if context.handle]

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import ctypes as C
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hotbunk.errors import OutOfMemory
 from hotbunk.llama.device import Device
-from hotbunk.llama.lib import Pointer, Size, base, bind, captured, words
+from hotbunk.llama.lib import Pointer, Size, base, bind
+from hotbunk.llama.pool import pool
 from hotbunk.llama.stream import stream
 from hotbunk.llama.tensor import Tensor, Whole
 
 __all__ = ["Layout", "Piece", "lay_out"]
 
-_WEIGHTS = 1  # enum ggml_backend_buffer_usage
-
 _alignment = bind(base, "ggml_backend_buft_get_alignment", Size, Pointer)
 _alloc_size = bind(base, "ggml_backend_buft_get_alloc_size", Size, Pointer, Pointer)
-_alloc_buffer = bind(base, "ggml_backend_buft_alloc_buffer", Pointer, Pointer, Size)
 _buffer_base = bind(base, "ggml_backend_buffer_get_base", Pointer, Pointer)
 _buffer_size = bind(base, "ggml_backend_buffer_get_size", Size, Pointer)
-_buffer_free = bind(base, "ggml_backend_buffer_free", None, Pointer)
-_set_usage = bind(base, "ggml_backend_buffer_set_usage", None, Pointer, C.c_int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +39,8 @@ class Piece:
 
     def __init__(self, device: Device, layout: Layout) -> None:
         """Allocate room; the tensors stay where they are."""
-        self._layout, self._stream = layout, stream(device)
-        with captured() as lines:
-            self._buffer = _alloc_buffer(device.buffer_type, layout.size)
-        if not self._buffer:
-            raise OutOfMemory(f"{device.name} has no room for {layout.size} bytes of weights: {words(lines)}")
-        _set_usage(self._buffer, _WEIGHTS)
+        self._layout, self._stream, self._pool = layout, stream(device), pool(device)
+        self._buffer = self._pool.take(layout.size)
         self._base = _buffer_base(self._buffer)
         self.size = int(_buffer_size(self._buffer))
 
@@ -75,7 +65,7 @@ class Piece:
 
     def free(self) -> None:
         """Give the memory back; no tensor in use may point here any more."""
-        _buffer_free(self._buffer)
+        self._pool.give(self._layout.size, self._buffer)
 
 
 def lay_out(device: Device, tensors: Sequence[Tensor]) -> Layout:

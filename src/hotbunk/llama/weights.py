@@ -12,6 +12,7 @@ from hotbunk.llama.copy import Copy
 from hotbunk.llama.device import Device
 from hotbunk.llama.gguf import Gguf
 from hotbunk.llama.piece import Piece, lay_out
+from hotbunk.llama.pool import pool
 from hotbunk.llama.shell import EXPERTS, Opened, Shell, cpu_type
 from hotbunk.llama.stream import stream
 
@@ -146,7 +147,9 @@ class Moving:
         before = self.residency
         try:
             self._use(wanted)
-            copied = sum(self._add(part) for part in coming if part not in staying)
+            new = [part for part in coming if part not in staying]
+            pool(self._device).trim(self._layouts[part].size for part in new)
+            copied = sum(map(self._add, new))
         except EngineError:
             self.settle()
             self._keep(staying)

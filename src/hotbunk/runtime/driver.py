@@ -213,7 +213,10 @@ class Driver:
 
     def _heard(self, beat: wire.Beat) -> None:
         self._progress.hear(beat.stored)
+        before = self._view().budget
         self._memory.hear(beat)
+        if self._view().budget < before:
+            self._supervisor.send(wire.Trim(max(0, self._view().free)))
         for sequence, why in list(self._memory.overdue(self._wait)):
             self._drop(self.jobs[sequence], why)
 

@@ -43,18 +43,18 @@ class Moves:
         self._memory, self._orders, self._journal = memory, orders, journal
 
     def order(self, action: actions.Move) -> None:
-        """Have the worker do it."""
-        entry, now = self._entries[action.model], monotonic()
+        """Have the worker do it; what nobody needs then of the budget, it may keep of what leaves."""
+        entry, now, spare = self._entries[action.model], monotonic(), max(0, self._snapshot().free)
         match action:
             case actions.Load():
                 entry.came, entry.sent = (now, now), action.placement
-                self._send(wire.Load(action.model, action.placement))
+                self._send(wire.Load(action.model, action.placement, spare))
             case actions.Resize():
                 entry.came, entry.sent = (now, now), action.placement
-                self._send(wire.Resize(action.model, action.placement))
+                self._send(wire.Resize(action.model, action.placement, spare))
             case actions.Unload():
                 entry.left = now
-                self._send(wire.Unload(action.model))
+                self._send(wire.Unload(action.model, spare + self._snapshot().models[action.model].bytes))
 
     def loaded(self, report: wire.Loaded) -> None:
         """A model stands."""
@@ -86,7 +86,8 @@ class Moves:
             entry.costs.leaves.append(now - entry.left)
             self._learned(entry)
         self._tell(events.Unloaded(now, report.model))
-        self._orders.settle(report.model)
+        if self._orders.settle(report.model):
+            self._send(wire.Trim(0))  # who unloads by hand wants the memory
 
     def failed(self, report: wire.Failed, entry: Entry) -> bool:
         """A load or a resize failed; whether that was one time too many.

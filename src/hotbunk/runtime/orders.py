@@ -47,14 +47,15 @@ class Orders:
         if self._snapshot().models[name].resident:
             await self._moved(name, events.Dismissed(monotonic(), name))
 
-    def settle(self, name: str, error: Exception | None = None) -> None:
-        """The model has moved, or could not."""
+    def settle(self, name: str, error: Exception | None = None) -> bool:
+        """The model has moved, or could not; whether somebody had ordered it."""
         future = self._moves.pop(name, None)
         if future and not future.done():
             if error:
                 future.set_exception(error)
             else:
                 future.set_result(None)
+        return future is not None
 
     def abandon(self, error: Exception) -> None:
         """None of the moves will be done."""

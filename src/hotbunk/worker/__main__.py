@@ -14,6 +14,7 @@ from pathlib import Path
 from hotbunk.errors import EngineError, HotbunkError
 from hotbunk.llama import tensor
 from hotbunk.llama.device import Device, open_device
+from hotbunk.llama.pool import pool
 from hotbunk.worker import machine
 from hotbunk.worker.arena import Arena
 from hotbunk.worker.engine import Engine
@@ -131,7 +132,8 @@ def _beat(device: Device, engine: Engine, arena: Arena, watch: Watch, store: Sto
         trouble=arena.trouble,
         pinned=arena.pinned,
         arena=arena.room,
-        free=device.memory()[0] if device.pinned else -1,  # others do not tell, or not to a second thread
+        # others do not tell, or not to a second thread
+        free=device.memory()[0] + pool(device).bytes if device.pinned else -1,
         stored=store.progress,
     )
 

@@ -15,6 +15,7 @@ from time import perf_counter
 from hotbunk.errors import HotbunkError, OutOfMemory
 from hotbunk.llama.device import Device
 from hotbunk.llama.model import Model
+from hotbunk.llama.pool import pool
 from hotbunk.placement import Placement
 from hotbunk.worker import moves
 from hotbunk.worker.arena import Arena
@@ -34,6 +35,7 @@ from hotbunk.worker.protocol import (
     Shutdown,
     Start,
     Suspend,
+    Trim,
     Unload,
 )
 from hotbunk.worker.runner import Runner
@@ -63,6 +65,7 @@ class Engine:
         """Without a ``store`` all weights stay in their mapped files."""
         self.device_bytes = 0
         self._device = device
+        self._pool = pool(device)
         self._threads = threads
         self._arena = arena
         self._report = Outbox(report, device.pinned)
@@ -113,9 +116,12 @@ class Engine:
             runner.model.close()
         self._queue.clear()
         self._runners.clear()
+        self._pool.clear()
         self._store.close()
 
     def _dispatch(self, command: Command) -> None:
+        if isinstance(command, Load | Unload | Resize | Trim):
+            self._pool.room = command.spare
         match command:
             case Open(model, path):
                 self._open(model, Path(path))
@@ -128,7 +134,10 @@ class Engine:
             case Unload(model):
                 with self._watch(f"unload {model}"):
                     self._report(moves.unload(self._settled(model), self._report))
+                    self._pool.trim()
                 self._store.unloaded()
+            case Trim():
+                self._pool.trim()
             case Resize(model, placement):
                 with self._watch(f"resize {model}"):
                     self._await(self._move(moves.resize, model, placement))

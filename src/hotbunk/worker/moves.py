@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from time import perf_counter
 
 from hotbunk.errors import HotbunkError
+from hotbunk.llama.pool import pool
 from hotbunk.placement import Placement
 from hotbunk.worker.protocol import Loaded, Report, Suspended, Unloaded
 from hotbunk.worker.runner import Runner
@@ -184,8 +185,9 @@ def _free_context(runner: Runner) -> None:
 
 
 def _free(runner: Runner) -> int:
-    """Bytes that the driver says are free."""
-    return runner.model.device.memory()[0]
+    """Bytes that the driver says are free, and those that the pool has kept."""
+    device = runner.model.device
+    return device.memory()[0] + pool(device).bytes
 
 
 def _check(runner: Runner, placement: Placement) -> None:

@@ -46,16 +46,22 @@ class Predict(Message, frozen=True):
 
 
 class Load(Message, frozen=True):
-    """Promote ``placement.layers`` layers of an opened model and make its context. Answer: ``Loaded``."""
+    """Promote ``placement.layers`` layers of an opened model and make its context. Answer: ``Loaded``.
+
+    ``spare``, here and below: bytes of device memory that nobody else needs once it is done. As many the worker may
+    keep of what leaves, since giving memory back to the driver and taking it again costs time.
+    """
 
     model: str
     placement: Placement
+    spare: int = 0
 
 
 class Unload(Message, frozen=True):
     """Free the context and demote every layer. Sequences still running are suspended first. Answer: ``Unloaded``."""
 
     model: str
+    spare: int = 0
 
 
 class Resize(Message, frozen=True):
@@ -66,6 +72,13 @@ class Resize(Message, frozen=True):
 
     model: str
     placement: Placement
+    spare: int = 0
+
+
+class Trim(Message, frozen=True):
+    """Keep no more than ``spare`` bytes of device memory that no model uses. No answer."""
+
+    spare: int
 
 
 class Start(Message, frozen=True):
@@ -109,7 +122,7 @@ class Shutdown(Message, frozen=True):
     """Free everything and exit."""
 
 
-Command = Open | Predict | Load | Unload | Resize | Start | Cancel | Suspend | Resume | Shutdown
+Command = Open | Predict | Load | Unload | Resize | Trim | Start | Cancel | Suspend | Resume | Shutdown
 
 # ---------------------------------------------------------------- reports
 
@@ -247,9 +260,9 @@ class Beat(Message, frozen=True):
     ``busy`` is the age in seconds of the operation under way (0: idle). Of suspended sequences, ``pinned`` is the bytes
     in the pinned arena, which has room for ``arena``, ``held`` those in ordinary memory, ``spilled`` those on disk;
     ``trouble`` says why they cannot be spilled, if they cannot. ``device`` is the device bytes of all loaded models as
-    libllama reports them, ``free`` those that the driver says are free (-1: it does not tell), ``rss`` the process's
-    resident memory. ``stored`` has for each model in the host store, or on its way there, the bytes that are there and
-    all its bytes.
+    libllama reports them, ``free`` those that the driver says are free, with those that were spared (-1: it does not
+    tell), ``rss`` the process's resident memory. ``stored`` has for each model in the host store, or on its way there,
+    the bytes that are there and all its bytes.
     """
 
     busy: float
