@@ -9,7 +9,6 @@ since each token picks ``active`` of ``all`` experts: a batch reads the union of
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -35,44 +34,14 @@ class Layer:
     pairs: int = 0
     window: int = 0
 
-    def seen(self, tokens: int) -> int:
-        """How many of so many tokens of context it looks at."""
-        return min(tokens, self.window) if self.window else tokens
-
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What of a model one side works on: ``weights`` of these layers (experts apart), KV cache of ``cached``."""
+    """What of a model one side works on: the ``weights`` and ``experts`` of layers, and the KV cache of ``cached``."""
 
     weights: tuple[Layer, ...]
     experts: tuple[Layer, ...]
     cached: tuple[Layer, ...]
-
-    def bytes(self, spread: float = 1.0) -> dict[str, float]:
-        """Bytes of weights read by type, with that share of the experts."""
-        total: Counter[str] = Counter()
-        for layer in self.weights:
-            total.update(layer.dense)
-        sizes = dict[str, float](total)
-        for layer in self.experts:
-            for kind, size in layer.experts.items():
-                sizes[kind] = sizes.get(kind, 0.0) + size * spread
-        return sizes
-
-    def elements(self, active: float = 1.0) -> float:
-        """Weights that one token is multiplied with, when that share of the experts works on it."""
-        return sum(a.elements for a in self.weights) + active * sum(b.expert_elements for b in self.experts)
-
-    def kv(self, tokens: int) -> int:
-        """Bytes of KV cache that a token reads which has so many behind it."""
-        return sum(layer.row * layer.seen(tokens) for layer in self.cached)
-
-    def pairs(self, start: int, tokens: int) -> float:
-        """Multiplications of attention while tokens ``start`` to ``start + tokens`` of a sequence are evaluated.
-
-        A prefill looks at the whole of what came before it, so the mean length of context counts.
-        """
-        return float(sum(layer.pairs * layer.seen(start + tokens // 2) * tokens for layer in self.cached))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Copies to a device: one after the other, and from pinned memory without waiting."""
+"""Copies to a device and back: one after the other, and from pinned memory without waiting."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ __all__ = ["Stream", "stream"]
 _init = bind(base, "ggml_backend_dev_init", Pointer, Pointer, C.c_char_p)
 _set = bind(base, "ggml_backend_tensor_set", None, Pointer, Pointer, Size, Size)
 _set_async = bind(base, "ggml_backend_tensor_set_async", None, *[Pointer] * 3, Size, Size)
+_get = bind(base, "ggml_backend_tensor_get", None, Pointer, Pointer, Size, Size)
+_get_async = bind(base, "ggml_backend_tensor_get_async", None, *[Pointer] * 3, Size, Size)
 _synchronize = bind(base, "ggml_backend_synchronize", None, Pointer)
 
 
@@ -35,6 +37,14 @@ class Stream:
             self._sent += 1
         else:
             _set(tensor, source, 0, size)
+
+    def receive(self, tensor: int, target: int, size: int, pinned: bool) -> None:
+        """Copy the first ``size`` bytes of a tensor to ``target``; pinned memory has them after ``wait``."""
+        if pinned and self._backend:
+            _get_async(self._backend, tensor, target, 0, size)
+            self._sent += 1
+        else:
+            _get(tensor, target, 0, size)
 
     def wait(self) -> None:
         """Return when all copies sent so far are done. Any thread may wait."""

@@ -15,6 +15,7 @@ from mmap import PAGESIZE
 import numpy as np
 
 from hotbunk.errors import EngineError
+from hotbunk.llama import scratch
 from hotbunk.llama.lib import Pointer, Size, base, bind, llama
 
 __all__ = ["TRIED", "Tensor", "Whole", "check", "of_model", "supports_lookup"]
@@ -29,12 +30,6 @@ _F32, _I8, _I32 = 0, 24, 26  # enum ggml_type
 _DONTNEED = 4  # of madvise
 
 
-class _InitParams(C.Structure):
-    _fields_ = (("size", Size), ("memory", Pointer), ("no_alloc", C.c_bool))
-
-
-_init = bind(base, "ggml_init", Pointer, _InitParams)
-_free = bind(base, "ggml_free", None, Pointer)
 _new_tensor = bind(base, "ggml_new_tensor_1d", Pointer, Pointer, C.c_int, C.c_int64)
 _get_rows = bind(base, "ggml_get_rows", Pointer, Pointer, Pointer, Pointer)
 _supports_op = bind(base, "ggml_backend_dev_supports_op", C.c_bool, Pointer, Pointer)
@@ -96,14 +91,14 @@ class Whole:
     """A buffer of a device seen as one tensor of ``size`` bytes, to be filled at once."""
 
     def __init__(self, buffer: int, start: int, size: int) -> None:
-        self._context = _init(_InitParams(1 << 12, None, True))
+        self._context = scratch.make(1 << 12)
         self.address = int(_new_tensor(self._context, _I8, size))
         if _alloc(buffer, self.address, start) != 0:
             raise EngineError(f"the device refused to take {size} bytes as one tensor")
 
     def free(self) -> None:
         """Forget the tensor; the buffer stays, and so does what was sent to it."""
-        _free(self._context)
+        scratch.close(self._context)
 
 
 def of_model(model: int) -> list[Tensor]:
@@ -135,13 +130,12 @@ def check() -> _Offsets:
     except AttributeError as error:
         raise EngineError(f"libllama does not export {_MAP}") from error
     count = 64
-    context = _init(_InitParams(1 << 16, None, True))
     buffer = _alloc_buffer(_cpu(), 4 * count)
     try:
-        return _prove(_new_tensor(context, _F32, count), buffer, count)
+        with scratch.scratch() as context:
+            return _prove(_new_tensor(context, _F32, count), buffer, count)
     finally:
         _buffer_free(buffer)
-        _free(context)
 
 
 def _prove(tensor: int, buffer: int, count: int) -> _Offsets:
@@ -167,12 +161,9 @@ def _find(tensor: int, value: int, field: str) -> int:
 
 def supports_lookup(device: int, tensor: Tensor) -> bool:
     """Whether the device can look up rows of this tensor, as an embedding is used."""
-    context = _init(_InitParams(1 << 16, None, True))
-    try:
+    with scratch.scratch() as context:
         rows = _new_tensor(context, _I32, 8)
         return bool(_supports_op(device, _get_rows(context, tensor.address, rows)))
-    finally:
-        _free(context)
 
 
 def _walk(model: int) -> Iterator[tuple[bytes, int]]:

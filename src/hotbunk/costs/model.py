@@ -1,0 +1,174 @@
+"""What one model costs on one machine: every prediction that the scheduler, a plan or a simulation uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+
+import numpy as np
+
+from hotbunk.costs.anatomy import Anatomy
+from hotbunk.costs.linear import Array, Estimate, Fit, Term, fit
+from hotbunk.costs.record import Kind, Record
+from hotbunk.costs.roofline import Roofline
+from hotbunk.costs.steps import DECODE, PREFILL, decode, prefill
+from hotbunk.costs.transfer import TRANSFERS, transfer
+from hotbunk.costs.work import Sides, sides
+from hotbunk.placement import Placement
+
+__all__ = ["TERMS", "Costs", "Parameter", "errors"]
+
+TERMS: dict[Kind, tuple[Term, ...]] = {Kind.DECODE: DECODE, Kind.PREFILL: PREFILL, **TRANSFERS}
+"""What the time of each kind consists of."""
+_ROWS: dict[Kind, Callable[[Sides, Roofline, Record], Array]] = {Kind.DECODE: decode, Kind.PREFILL: prefill}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A fitted term: its ``factor`` on the roofline with the standard ``error``; below 1 it is faster."""
+
+    kind: Kind
+    term: Term
+    factor: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Costs:
+    """A model's costs. Kinds without a fit have the roofline's prior.
+
+    Placements must be priced (bytes on both sides), since moves are charged by their bytes.
+    """
+
+    anatomy: Anatomy
+    roofline: Roofline
+    fits: Mapping[Kind, Fit] = field(default_factory=dict)
+    _sides: dict[tuple[int, int | None, int | None], Sides] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def prior(cls, anatomy: Anatomy, roofline: Roofline) -> Costs:
+        """By the roofline alone."""
+        return cls(anatomy, roofline, {kind: _fit(kind, np.zeros((0, len(TERMS[kind]))), []) for kind in TERMS})
+
+    @classmethod
+    def fitted(cls, anatomy: Anatomy, roofline: Roofline, records: Iterable[Record]) -> Costs:
+        """Fitted to the records that are not held out."""
+        prior = cls.prior(anatomy, roofline)
+        points: dict[Kind, list[Record]] = {}
+        for record in records:
+            if not record.check:
+                points.setdefault(record.kind, []).append(record)
+        fits = {
+            kind: _fit(kind, np.array([prior.row(record) for record in group]), group) for kind, group in points.items()
+        }
+        return replace(prior, fits={**prior.fits, **fits})
+
+    def row(self, record: Record) -> Array:
+        """Seconds by the roofline of each term of the record's kind, shape (terms,)."""
+        return _ROWS.get(record.kind, transfer)(self._apart(record.placement), self.roofline, record)
+
+    def estimate(self, record: Record) -> Estimate:
+        """What a point takes; its own ``seconds`` count for nothing."""
+        return self.fits[record.kind].predict(self.row(record))
+
+    def deviation(self, record: Record) -> float:
+        """How uncertain the expected time of a point is, relative to itself."""
+        return self.fits[record.kind].deviation(self.row(record))
+
+    def decode(self, placement: Placement, contexts: Sequence[int]) -> Estimate:
+        """One step of as many sequences as there are ``contexts``, the tokens behind each."""
+        return self.estimate(_asked(Kind.DECODE, placement, sequences=len(contexts), tokens=max(contexts)))
+
+    def prefill(self, placement: Placement, tokens: int, start: int = 0) -> Estimate:
+        """So many tokens of one sequence, after ``start`` that are evaluated."""
+        return self.estimate(_asked(Kind.PREFILL, placement, tokens=tokens, start=start))
+
+    def load(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
+        """Give the model its placement: promotion and context, which overlap where memory is pinned."""
+        promotion = self.promote(placement, before, pinned)
+        if before and _same_context(placement, before):
+            return promotion
+        context = self.context(placement)
+        if pinned and self.roofline.h2d_pinned:
+            return max(promotion, context, key=lambda estimate: estimate.seconds)
+        return promotion + context
+
+    def promote(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
+        """Move the layers alone; a resize to fewer layers gives them back."""
+        had, layers = (before.device.weights, before.layers) if before else (0, 0)
+        size, pieces = placement.device.weights - had, abs(placement.layers - layers)
+        kind = Kind.LOAD if size >= 0 else Kind.UNLOAD
+        return self.estimate(_asked(kind, placement, moved=abs(size), pieces=pieces, pinned=pinned))
+
+    def unload(self, placement: Placement) -> Estimate:
+        """Take all of it off the device."""
+        size = placement.device.total
+        return self.estimate(_asked(Kind.UNLOAD, placement, moved=size, pieces=placement.layers))
+
+    def context(self, placement: Placement) -> Estimate:
+        """Make its context."""
+        return self.estimate(_asked(Kind.CONTEXT, placement))
+
+    def kv_out(self, placement: Placement, tokens: int, pinned: bool = True) -> Estimate:
+        """Suspend a sequence of so many tokens."""
+        return self._carry(Kind.KV_OUT, placement, tokens, pinned)
+
+    def kv_in(self, placement: Placement, tokens: int, pinned: bool = True) -> Estimate:
+        """Resume it."""
+        return self._carry(Kind.KV_IN, placement, tokens, pinned)
+
+    def pin(self) -> Estimate:
+        """Copy the model to the host store."""
+        return self.estimate(_asked(Kind.PIN, Placement(0, 0, 0), moved=self.anatomy.weights))
+
+    def state(self, tokens: int) -> int:
+        """Bytes of the state of a sequence of so many tokens."""
+        parts = self._apart(Placement(0, 0, 0))
+        return parts.device.kv(tokens) + parts.host.kv(tokens)
+
+    def parameters(self) -> list[Parameter]:
+        """All fitted factors, kind by kind."""
+        found = []
+        for kind, fitted in self.fits.items():
+            for term, factor, error in zip(TERMS[kind], fitted.factors, fitted.errors(), strict=True):
+                found.append(Parameter(kind, term, factor, float(error)))
+        return found
+
+    def _carry(self, kind: Kind, placement: Placement, tokens: int, pinned: bool) -> Estimate:
+        return self.estimate(_asked(kind, placement, tokens=tokens, moved=self.state(tokens), pinned=pinned))
+
+    def _apart(self, placement: Placement) -> Sides:
+        key = placement.layers, placement.experts, placement.cached
+        if key not in self._sides:
+            self._sides[key] = sides(self.anatomy, self.roofline, placement)
+        return self._sides[key]
+
+
+def errors(costs: Costs, records: Iterable[Record]) -> dict[Kind, float]:
+    """Mean of |predicted / measured - 1| by kind."""
+    found: dict[Kind, list[float]] = {}
+    for record in records:
+        found.setdefault(record.kind, []).append(abs(costs.estimate(record).seconds / record.seconds - 1))
+    return {kind: fmean(values) for kind, values in found.items()}
+
+
+def _fit(kind: Kind, rows: Array, records: Sequence[Record]) -> Fit:
+    return fit(TERMS[kind], rows, np.array([record.seconds for record in records]))
+
+
+def _asked(
+    kind: Kind,
+    placement: Placement,
+    sequences: int = 1,
+    tokens: int = 0,
+    start: int = 0,
+    moved: int = 0,
+    pieces: int = 0,
+    pinned: bool = True,
+) -> Record:
+    return Record(kind, placement, 0.0, sequences, tokens, start, moved, pieces, pinned=pinned)
+
+
+def _same_context(one: Placement, other: Placement) -> bool:
+    return (one.context, one.slots, one.cached) == (other.context, other.slots, other.cached) and one.cached is not None

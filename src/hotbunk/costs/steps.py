@@ -1,0 +1,156 @@
+"""What an evaluation takes: a decode step of several sequences, and the prefill of a prompt.
+
+Symbols: ``W`` bytes of weights that a side reads (of a mixture's experts the share that a batch picks, see
+``anatomy``), ``E`` elements of them that a token is multiplied with, ``K`` bytes of KV cache of one sequence on a side,
+``A`` multiplications of attention; index d: device, h: host. ``split`` is 1 where a token crosses the bus.
+
+**Decode**, ``n`` sequences whose longest has ``c`` tokens behind it (libllama pads to 256, and evaluates all streams of
+a batch at the longest's length, ``llama_kv_cache::get_n_kv``):
+
+    t = step + n * sequence + L_d * layer_d + L_h * layer_h + split * cross
+        + sum_k hat_k(n) * (W_d / B_d(k) + W_h / B_h(k)) + n * K_d(c) / kv_d + n * K_h(c) / kv_h
+
+``B(k)`` is the bandwidth that weights are really read with in a batch of ``k`` sequences, for ``k`` in ``BATCHES``, and
+``hat_k`` the share of ``k`` when ``n`` is interpolated between its neighbours. At its best a side takes
+``max(W / read, k E / multiply)``. From ``STREAMED`` tokens on, a device that streams reads the host's weights over the
+bus and multiplies with them itself; ``W_h`` then counts for it, and ``stream`` is their way over the bus.
+
+**Prefill** of ``P`` tokens behind ``s``, in chunks of ``CHUNK``:
+
+    t = start + chunks * (chunk + split * cross) + chunks * (W_d / B_d + stream) + P * E_d / F_d
+        + W_h / B_h + P_h * E_h / F_h + A_d / a_d + A_h / a_h
+
+where ``P_h`` are the tokens of chunks that the host evaluates its layers for, and ``W_h`` is read once for each of
+those chunks. Chunks shorter than ``STREAMED`` are never streamed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hotbunk.costs.linear import Array, Term
+from hotbunk.costs.record import Record
+from hotbunk.costs.roofline import STREAMED, Roofline
+from hotbunk.costs.work import Sides, Work
+
+__all__ = ["BATCHES", "CHUNK", "DECODE", "PREFILL", "decode", "prefill"]
+
+BATCHES = (1, 2, 4, 8, 16, 32)
+CHUNK = 512
+_PAD = 256  # tokens to which libllama rounds a context up
+_STEP = 100e-6  # seconds of the worker's own work for a step: socket, loop, sampling's set-up
+_SEQUENCE = 100e-6  # seconds to choose one token among a vocabulary
+_CROSS = 50e-6  # seconds to hand activations from side to side
+
+
+def _batches(side: str, words: str) -> list[Term]:
+    """A bandwidth for each batch size; each is much like the last one's."""
+    terms, before = [], ""
+    for size in BATCHES:
+        name = f"{side}@{size}"
+        terms.append(
+            Term(name, f"weights on the {words}, read for {size} at once", "B", 0.25 if before else 0.3, before)
+        )
+        before = name
+    return terms
+
+
+DECODE = (
+    Term("step", "one step, whatever is in it", "s", 1.0),
+    Term("sequence", "each sequence in it", "s", 1.0),
+    Term("layer_device", "each layer on the device", "s", 1.0),
+    Term("layer_host", "each layer on the host", "s", 1.0),
+    Term("cross", "crossing the bus", "s", 2.0),
+    *_batches("device", "device"),
+    *_batches("host", "host"),
+    Term("stream", "weights on the host, copied to the device", "B", 0.3),
+    Term("kv_device", "KV cache on the device", "B", 1.0),
+    Term("kv_host", "KV cache on the host", "B", 1.0),
+)
+PREFILL = (
+    Term("start", "one prefill, whatever its length", "s", 1.0),
+    Term("chunk", "each chunk", "s", 1.0),
+    Term("cross", "crossing the bus, each chunk", "s", 2.0),
+    Term("read_device", "weights on the device, read for each chunk", "B", 0.5),
+    Term("multiply_device", "weights on the device, multiplied with each token", "mul", 0.5),
+    Term("stream", "weights on the host, copied to the device", "B", 0.3),
+    Term("read_host", "weights on the host, read there", "B", 0.5),
+    Term("multiply_host", "weights on the host, multiplied there", "mul", 0.5),
+    Term("attend_device", "attention on the device", "mul", 2.0),
+    Term("attend_host", "attention on the host", "mul", 2.0),
+)
+
+
+def decode(sides: Sides, roofline: Roofline, record: Record) -> Array:
+    """Seconds by the roofline of each term of ``DECODE``, shape (terms,)."""
+    n, device, host = record.sequences, sides.device, sides.host
+    context = -(-max(record.tokens, 1) // _PAD) * _PAD
+    spread, busy = sides.anatomy.spread(n), sides.anatomy.busy
+    streamed = roofline.streams and n >= STREAMED
+    hats = _hats(n)
+    here = _batch(device, spread, busy)
+    there = _batch(host, spread, busy)
+    if streamed:  # what the device reads then has just been copied there
+        here, there = here + there * (device.attended / host.attended), 0 * there
+    return np.array(
+        [
+            _STEP + roofline.device.overhead + (roofline.host.overhead if host.layers else 0.0),
+            n * _SEQUENCE,
+            device.launches,
+            host.launches,
+            _CROSS if sides.split else 0.0,
+            *(hats * here),
+            *(hats * there),
+            host.bytes(spread) / roofline.to_device(True) if streamed else 0.0,
+            n * device.kv(context) * device.attended,
+            n * host.kv(context) * host.attended,
+        ]
+    )
+
+
+def prefill(sides: Sides, roofline: Roofline, record: Record) -> Array:
+    """Seconds by the roofline of each term of ``PREFILL``, shape (terms,)."""
+    device, host, busy = sides.device, sides.host, sides.anatomy.busy
+    total = np.zeros(len(PREFILL))
+    total[0] = _STEP + _SEQUENCE
+    for start, tokens in _chunks(record.start, record.tokens):
+        spread = sides.anatomy.spread(tokens)
+        streamed = roofline.streams and tokens >= STREAMED
+        share = device.paired / host.paired if streamed else 0.0  # how long the device takes for the host's work
+        total += [
+            0.0,
+            roofline.device.overhead + device.launches + (roofline.host.overhead + host.launches if host.layers else 0),
+            _CROSS if sides.split else 0.0,
+            device.reading(spread),
+            tokens * (device.multiplying(busy) + share * host.multiplying(busy)),
+            host.bytes(spread) / roofline.to_device(record.pinned) if streamed else 0.0,
+            0.0 if streamed else host.reading(spread),
+            0.0 if streamed else tokens * host.multiplying(busy),
+            device.attention(start, tokens) * device.paired,
+            host.attention(start, tokens) * host.paired,
+        ]
+    return total
+
+
+def _batch(work: Work, spread: float, busy: float) -> Array:
+    """Seconds for the weights at each of ``BATCHES``, if all of it were that size."""
+    reading, multiplying = work.reading(spread), work.multiplying(busy)
+    return np.array([max(reading, size * multiplying) for size in BATCHES])
+
+
+def _hats(n: int) -> Array:
+    """How ``n`` is put together from ``BATCHES``; beyond the last, in proportion."""
+    hats = np.zeros(len(BATCHES))
+    if n >= BATCHES[-1]:
+        hats[-1] = n / BATCHES[-1]
+        return hats
+    above = next(place for place, size in enumerate(BATCHES) if size > n)
+    low, high = BATCHES[above - 1], BATCHES[above]
+    hats[above] = (n - low) / (high - low)
+    hats[above - 1] = 1 - hats[above]
+    return hats
+
+
+def _chunks(start: int, tokens: int) -> list[tuple[int, int]]:
+    """Where each chunk of a prefill begins, and its tokens."""
+    return [(start + at, min(CHUNK, tokens - at)) for at in range(0, tokens, CHUNK)]

@@ -1,0 +1,178 @@
+"""The store of measurements: one SQLite file for all machines and models that were profiled with it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import time
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from hotbunk.costs.anatomy import Anatomy
+from hotbunk.costs.fingerprint import Machine
+from hotbunk.costs.model import Costs
+from hotbunk.costs.record import Record
+from hotbunk.costs.roofline import Roofline
+from hotbunk.errors import ConfigError
+
+__all__ = ["Known", "Store", "default_path"]
+
+SCHEMA = 1
+"""Raised whenever what is stored changes its meaning."""
+_TABLES = """
+CREATE TABLE IF NOT EXISTS machines (key TEXT PRIMARY KEY, machine TEXT NOT NULL, roofline TEXT);
+CREATE TABLE IF NOT EXISTS models (content TEXT PRIMARY KEY, name TEXT NOT NULL, anatomy TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS records (
+    id INTEGER PRIMARY KEY, machine TEXT NOT NULL, model TEXT NOT NULL, at REAL NOT NULL,
+    kind TEXT NOT NULL, seconds REAL NOT NULL, held_out INTEGER NOT NULL, record TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS by_model ON records (machine, model);
+"""
+_ADD = "INSERT INTO records (machine, model, at, kind, seconds, held_out, record) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_KNOWN = """
+SELECT machines.machine, models.content, models.name, models.anatomy, count(*), max(at) FROM records
+JOIN machines ON machines.key = records.machine JOIN models ON models.content = records.model
+GROUP BY records.machine, records.model ORDER BY max(at)
+"""
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A model with records on a machine: how many, and when the last was made (seconds since 1970)."""
+
+    machine: Machine
+    model: str
+    name: str
+    anatomy: Anatomy
+    count: int
+    last: float
+
+
+def default_path() -> Path:
+    """``costs.sqlite`` in hotbunk's folder of the user's data."""
+    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(home) / "hotbunk" / "costs.sqlite"
+
+
+class Store:
+    """Use it as a context manager. Whatever is added is on disk when the call returns.
+
+    Raises:
+        ConfigError: here and in every method: the file is no store, was written by a newer hotbunk, is in use by
+            another process for long, or cannot be written.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Open the file, or make it."""
+        self.path = path or default_path()
+        with self._told():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(self.path, timeout=10.0)
+            try:
+                self._prepare()
+            except BaseException:
+                self._database.close()
+                raise
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def roofline(self, machine: Machine) -> Roofline | None:
+        """What was measured of the machine itself."""
+        found = self._one("SELECT roofline FROM machines WHERE key = ? AND roofline IS NOT NULL", machine.key)
+        return msgspec.json.decode(found[0], type=Roofline) if found else None
+
+    def keep_roofline(self, machine: Machine, roofline: Roofline) -> None:
+        """Keep it, in place of an earlier one."""
+        values = machine.key, _text(machine), _text(roofline)
+        self._write("INSERT OR REPLACE INTO machines (key, machine, roofline) VALUES (?, ?, ?)", *values)
+
+    def records(self, machine: Machine, model: str) -> list[Record]:
+        """All that was measured of a model's ``content`` on that machine, oldest first."""
+        query = "SELECT record FROM records WHERE machine = ? AND model = ? ORDER BY id"
+        with self._told():
+            rows = self._database.execute(query, (machine.key, model)).fetchall()
+        return [msgspec.json.decode(row[0], type=Record) for row in rows]
+
+    def add(self, machine: Machine, model: str, name: str, anatomy: Anatomy, record: Record) -> None:
+        """Keep one more."""
+        with self._told(), self._database:
+            run = self._database.execute
+            run("INSERT OR IGNORE INTO machines (key, machine) VALUES (?, ?)", (machine.key, _text(machine)))
+            run("INSERT OR REPLACE INTO models VALUES (?, ?, ?)", (model, name, _text(anatomy)))
+            values = machine.key, model, time(), record.kind, record.seconds, record.check, _text(record)
+            run(_ADD, values)
+
+    def costs(self, machine: Machine, model: str, anatomy: Anatomy) -> Costs | None:
+        """The costs fitted to all records; None if not even the machine is known."""
+        roofline = self.roofline(machine)
+        return Costs.fitted(anatomy, roofline, self.records(machine, model)) if roofline else None
+
+    def known(self) -> list[Known]:
+        """All models with records, by machine."""
+        with self._told():
+            rows = self._database.execute(_KNOWN).fetchall()
+        decode = msgspec.json.decode
+        return [
+            Known(decode(machine, type=Machine), model, name, decode(anatomy, type=Anatomy), count, last)
+            for machine, model, name, anatomy, count, last in rows
+        ]
+
+    def near(self, machine: Machine, model: str, name: str) -> str:
+        """In words, why figures of this model do not hold here though there are some; empty if there are none."""
+        for known in reversed(self.known()):
+            if known.model == model and known.machine != machine:
+                return f"{name} was profiled under other conditions: {known.machine.differences(machine)}"
+            if known.name == name and known.model != model:
+                return f"{name} was profiled, but its file has changed since"
+        return ""
+
+    def _prepare(self) -> None:
+        version = self._one("PRAGMA user_version")[0]
+        if version > SCHEMA:
+            raise ConfigError(
+                f"{self.path} was written by a newer hotbunk (format {version}, this one knows {SCHEMA}); "
+                "update hotbunk, or name another file with --store"
+            )
+        if version < SCHEMA:
+            if self._one("SELECT count(*) FROM sqlite_master")[0]:
+                raise ConfigError(f"{self.path} is a database of something else; name another file with --store")
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.executescript(_TABLES)
+            self._database.execute(f"PRAGMA user_version = {SCHEMA}")
+
+    def _one(self, query: str, *values: str) -> tuple[Any, ...]:
+        with self._told():
+            found: tuple[Any, ...] | None = self._database.execute(query, values).fetchone()
+        return found or ()
+
+    def _write(self, query: str, *values: str) -> None:
+        with self._told(), self._database:
+            self._database.execute(query, values)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say in one sentence what went wrong with the file."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise ConfigError(
+                f"the store {self.path} cannot be used: {error}; name another file with --store"
+            ) from error
+
+
+def _text(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,93 @@
+"""What moves take: weights and KV caches between host and device, and what goes with them.
+
+Symbols: ``B`` bytes, ``p`` pieces (layers are moved and given back one by one).
+
+    load     t = start + p * piece + B_pinned / h2d_pinned + B_pageable / h2d_pageable
+    context  t = start + split * arrange + K_d / clear_d + K_h / clear_h + L * layer
+    unload   t = start + p * piece + B / release
+    kv_out   t = start + K_d / d2h + K_h / copy          kv_in alike, with h2d
+    pin      t = start + B / pin
+
+A load is the promotion alone. Where host memory is pinned the copies run by themselves and the context is made
+meanwhile, so both together take ``max(load, context)``, and their sum elsewhere (``Costs.load``). ``K_d`` and ``K_h``
+are the parts of the KV cache on the device and on the host: of the whole cache, which is cleared, for a context, and of
+one sequence's state for the others.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hotbunk.costs.linear import Array, Term
+from hotbunk.costs.record import Kind, Record
+from hotbunk.costs.roofline import Roofline
+from hotbunk.costs.work import Sides
+
+__all__ = ["TRANSFERS", "transfer"]
+
+_START, _PIECE = 2e-3, 0.3e-3  # seconds of one move, and of one allocation by a GPU's driver
+_CONTEXT, _ARRANGE, _LAYER = 10e-3, 20e-3, 0.3e-3  # seconds of planning libllama's graphs
+_RELEASE = 1e12  # bytes a second that a driver takes back
+
+_CARRY = (
+    Term("start", "one transfer", "s", 1.0),
+    Term("device", "state on the device, over the bus", "B", 0.5),
+    Term("host", "state on the host, copied", "B", 1.0),
+)
+TRANSFERS: dict[Kind, tuple[Term, ...]] = {
+    Kind.LOAD: (
+        Term("start", "one load", "s", 1.0),
+        Term("piece", "each layer", "s", 1.0),
+        Term("pinned", "weights from the host store", "B", 0.2),
+        Term("pageable", "weights from the mapped file", "B", 0.5),
+    ),
+    Kind.CONTEXT: (
+        Term("start", "one context", "s", 1.0),
+        Term("arrange", "planning for two sides", "s", 2.0),
+        Term("layer", "each layer", "s", 1.0),
+        Term("kv_device", "KV cache on the device, cleared", "B", 1.0),
+        Term("kv_host", "KV cache on the host, cleared", "B", 1.0),
+    ),
+    Kind.UNLOAD: (
+        Term("start", "one unload", "s", 1.0),
+        Term("piece", "each layer", "s", 1.0),
+        Term("release", "weights given back", "B", 2.0),
+    ),
+    Kind.KV_OUT: _CARRY,
+    Kind.KV_IN: _CARRY,
+    Kind.PIN: (Term("start", "one model", "s", 1.0), Term("pin", "weights copied and pinned", "B", 0.3)),
+}
+"""The terms of each kind."""
+
+
+def transfer(sides: Sides, roofline: Roofline, record: Record) -> Array:
+    """Seconds by the roofline of each term of the record's kind, shape (terms,)."""
+    kind, size = record.kind, record.moved
+    if kind is Kind.LOAD:
+        pinned = size if record.pinned and roofline.h2d_pinned else 0
+        times = [pinned / roofline.to_device(True), (size - pinned) / roofline.h2d_pageable]
+        return np.array([_START, record.pieces * _PIECE, *times])
+    if kind is Kind.UNLOAD:
+        return np.array([_START, record.pieces * _PIECE, size / _RELEASE])
+    if kind is Kind.PIN:
+        return np.array([_START, size / (roofline.pin or roofline.h2d_pageable)])
+    if kind is Kind.CONTEXT:
+        return _context(sides, record)
+    rate = roofline.to_host if kind is Kind.KV_OUT else roofline.to_device
+    device = size * _share(record)
+    # a copy reads and writes
+    return np.array([_START, device / rate(record.pinned), 2 * (size - device) * sides.host.attended])
+
+
+def _context(sides: Sides, record: Record) -> Array:
+    place = record.placement
+    clearing = place.device.kv * sides.device.attended, place.host.kv * sides.host.attended
+    split = _ARRANGE if sides.split else 0.0
+    return np.array([_CONTEXT, split, len(sides.anatomy.layers) * _LAYER, *clearing])
+
+
+def _share(record: Record) -> float:
+    """How much of the KV cache is on the device."""
+    place = record.placement
+    total = place.device.kv + place.host.kv
+    return place.device.kv / total if total else 1.0

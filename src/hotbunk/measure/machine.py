@@ -1,0 +1,50 @@
+"""The machine that a worker runs on: what its figures hold for, and its roofline."""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from hotbunk.costs.fingerprint import Machine
+from hotbunk.costs.roofline import Roofline
+from hotbunk.errors import EngineError
+from hotbunk.worker.machine import cores
+from hotbunk.worker.protocol import Hello
+
+__all__ = ["machine", "roofline"]
+
+
+def machine(hello: Hello) -> Machine:
+    """The fingerprint of a worker's machine."""
+    driver = _found(r"Kernel Module[^\d]*([\d.]+)", Path("/proc/driver/nvidia/version"))
+    cpu = _found(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo")) or platform.machine()
+    return Machine(hello.description or hello.device, driver, cpu, cores(), hello.threads, hello.libllama)
+
+
+def roofline(device: str, threads: int, quick: bool = False) -> Roofline:
+    """Measure a device and its machine, in a process of its own.
+
+    Nothing else should use the device meanwhile; one that is an RPC server serves a single process at a time.
+
+    Raises:
+        EngineError: the device cannot be had or measured.
+    """
+    command = [sys.executable, "-m", "hotbunk.llama.roofline", "--device", device, "--threads", str(threads)]
+    done = subprocess.run([*command, "--quick"] if quick else command, capture_output=True, text=True)
+    if done.returncode:
+        words = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        raise EngineError(f"the speed of {device} could not be measured: {words[-1].removeprefix('hotbunk: error: ')}")
+    return msgspec.json.decode(done.stdout, type=Roofline)
+
+
+def _found(pattern: str, file: Path) -> str:
+    try:
+        match = re.search(pattern, file.read_text())
+    except OSError:
+        return ""
+    return match[1].strip() if match else ""

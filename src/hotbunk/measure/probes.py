@@ -1,0 +1,176 @@
+"""Points of a model's costs, measured on a living worker and timed by it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from statistics import median, quantiles
+
+from hotbunk.costs.record import Kind, Record
+from hotbunk.errors import EngineError
+from hotbunk.measure.wire import Wire, prompt
+from hotbunk.placement import Placement
+from hotbunk.worker.protocol import (
+    Beat,
+    Load,
+    Loaded,
+    Open,
+    Opened,
+    Produced,
+    Resize,
+    Resume,
+    Resumed,
+    Suspend,
+    Suspended,
+    Unload,
+    Unloaded,
+)
+
+__all__ = ["STEPS", "Probes"]
+
+STEPS = 8
+"""Decode steps of which the median counts."""
+_WARM = 2  # steps before them: libllama plans its graphs at the first
+_CARRIES = 3  # times that a state goes out and in
+_STILL = 20  # beats without progress after which the host store counts as complete
+
+
+class Probes:
+    """One opened model on a worker.
+
+    Attributes:
+        layers: all its layers.
+        context: tokens it was trained for.
+        standing: where it stands now; None: not loaded.
+    """
+
+    def __init__(self, wire: Wire, model: str, path: str) -> None:
+        """Open it.
+
+        Raises:
+            EngineError: it cannot be opened.
+        """
+        opened = wire.ask(Open(model, path), Opened)
+        self.model, self.layers, self.context = model, opened.layers, opened.context
+        self.standing: Placement | None = None
+        self._wire = wire
+
+    def place(self, layers: int, context: int, slots: int) -> Placement:
+        """A placement, priced."""
+        return self._wire.predict(self.model, context, slots, layers)
+
+    def stand(self, place: Placement) -> list[Record]:
+        """Have the model stand so, and say what that took; nothing if it does.
+
+        Raises:
+            OutOfMemory: the device has no room for it.
+        """
+        if place == self.standing:
+            return []
+        before, self.standing = self.standing, None
+        report = self._wire.ask((Resize if before else Load)(self.model, place), Loaded)
+        self.standing = place
+        self._warm()
+        return list(_moved(report, before))
+
+    def leave(self) -> list[Record]:
+        """Have nothing of it on the device."""
+        if self.standing is None:
+            return []
+        place, self.standing = self.standing, None
+        report = self._wire.ask(Unload(self.model), Unloaded)
+        return [Record(Kind.UNLOAD, place, report.seconds, moved=report.freed, pieces=place.layers)]
+
+    def decode(self, sequences: int, tokens: int) -> list[Record]:
+        """A step of so many sequences with about so many tokens behind each, and the prefills that led there."""
+        place = self._ready(tokens + STEPS + 2 * _WARM + sequences, sequences)
+        start = max(1, tokens - STEPS // 2 - _WARM)
+        numbers = [self._wire.start(self.model, prompt(start, seed), place.context) for seed in range(sequences)]
+        steps, records = list[float](), list[Record]()
+        while len(steps) < STEPS + _WARM:
+            report = self._wire.receive()
+            self._check(numbers)
+            if isinstance(report, Produced) and report.prefilled:
+                records.append(Record(Kind.PREFILL, place, report.seconds, tokens=report.prefilled))
+            elif isinstance(report, Produced) and len(report.tokens) == sequences:
+                steps.append(report.seconds)
+        for number in numbers:
+            self._wire.cancel(number)
+        return [*records, _point(Record(Kind.DECODE, place, 0.0, sequences, tokens), steps[_WARM:])]
+
+    def prefill(self, tokens: int) -> Record:
+        """A prompt of so many tokens."""
+        place = self._ready(tokens + 1)
+        number = self._wire.start(self.model, prompt(tokens, tokens), 1)
+        seconds = 0.0
+        while number not in self._wire.ended:
+            report = self._wire.receive()
+            if isinstance(report, Produced) and report.prefilled:
+                seconds = report.seconds
+        self._check([])
+        return Record(Kind.PREFILL, place, seconds, tokens=tokens)
+
+    def carry(self, tokens: int) -> list[Record]:
+        """Suspend and resume a sequence of so many tokens."""
+        place = self._ready(tokens + _WARM + _CARRIES + 2)
+        number = self._wire.start(self.model, prompt(tokens, tokens), place.context)
+        self._wire.tokens(number, 1)
+        out, back = list[Suspended](), list[Resumed]()
+        for _ in range(_CARRIES):
+            out.append(self._wire.ask(Suspend(number), Suspended))
+            back.append(self._wire.ask(Resume(number), Resumed))
+            self._wire.tokens(number, 1)
+        self._wire.cancel(number)
+        return [_carried(Kind.KV_OUT, place, tokens, out), _carried(Kind.KV_IN, place, tokens, back)]
+
+    def stored(self) -> Iterator[tuple[int, int]]:
+        """Wait until the host store has the model, telling bytes there and all its bytes; ends early if it stops."""
+        known, still = -1, 0
+        while still < _STILL:
+            there, whole = self._wire.until(Beat).stored.get(self.model, (0, 0))
+            yield there, whole
+            if whole and there >= whole:
+                return
+            known, still = there, still + 1 if there == known else 0
+
+    def _ready(self, tokens: int, sequences: int = 1) -> Placement:
+        place = self.standing
+        if place is None or tokens > place.context or sequences > place.slots:
+            stands = f"{place.slots} slots of {place.context} tokens" if place else "no place on the device"
+            raise EngineError(f"{self.model} has {stands}, which is too little for {sequences} of {tokens} tokens")
+        return place
+
+    def _warm(self) -> None:
+        number = self._wire.start(self.model, prompt(16), _WARM)
+        self._wire.finish(number)
+
+    def _check(self, numbers: Sequence[int]) -> None:
+        """Nobody whose steps are measured may have ended."""
+        for number in numbers:
+            if number in self._wire.ended:
+                raise EngineError(
+                    f"a sequence of {self.model} ended early: {self._wire.ended[number].message or 'full'}"
+                )
+
+
+def _moved(report: Loaded, before: Placement | None) -> Iterator[Record]:
+    place = report.placement
+    had = before.layers if before else 0
+    if "promote" in report.steps and report.moved:
+        pieces, pinned = place.layers - had, report.pinned
+        yield Record(Kind.LOAD, place, report.steps["promote"], moved=report.moved, pieces=pieces, pinned=pinned)
+    if "demote" in report.steps and before and place.layers < had:
+        freed = before.device.total - place.device.total
+        yield Record(Kind.UNLOAD, place, report.steps["demote"], moved=freed, pieces=had - place.layers)
+    if "context" in report.steps:
+        yield Record(Kind.CONTEXT, place, report.steps["context"])
+
+
+def _carried(kind: Kind, place: Placement, tokens: int, reports: Sequence[Suspended | Resumed]) -> Record:
+    point = Record(kind, place, 0.0, tokens=tokens, moved=reports[-1].size, pinned=reports[-1].tier == "pinned")
+    return _point(point, [report.seconds for report in reports])
+
+
+def _point(point: Record, seconds: Sequence[float]) -> Record:
+    low, _, high = quantiles(seconds, n=4)
+    return replace(point, seconds=median(seconds), spread=(high - low) / 2, repeats=len(seconds))

@@ -1,0 +1,132 @@
+"""What a model costs: by the roofline sensible, from measurements right, and never the wrong way round."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hotbunk.costs.anatomy import Anatomy, Layer
+from hotbunk.costs.model import Costs, errors
+from hotbunk.costs.record import Kind, Record
+from hotbunk.costs.roofline import Roofline, Side
+from hotbunk.placement import Footprint, Placement
+
+GPU = Side({"F16": 2.75e12, "Q4_K": 2.0e12}, {"F16": 3e14, "Q4_K": 2e14}, 2e-6, 30e-6)
+CPU = Side({"F16": 8e10, "Q4_K": 6e10}, {"F16": 1.2e12, "Q4_K": 1e12}, 1e-6, 20e-6)
+MACHINE = Roofline(GPU, CPU, 54e9, 54e9, 7e9, 10e9, 40e9, True)
+
+
+def llama(blocks: int, width: int, ffn: int, heads: int, kv: int, head: int, vocabulary: int) -> Anatomy:
+    """A dense model in F16."""
+    elements = 2 * width * heads * head + 2 * width * kv * head + 3 * width * ffn
+    block = Layer({"F16": 2 * elements}, {}, elements, 0, 4 * kv * head, 2 * heads * head)
+    output = Layer({"F16": 2 * width * vocabulary}, {}, width * vocabulary, 0)
+    return Anatomy("llama", (*[block] * blocks, output))
+
+
+LARGE = llama(36, 4096, 12288, 32, 8, 128, 151936)
+SMALL = llama(36, 2048, 11008, 16, 2, 128, 151936)
+
+
+def place(anatomy: Anatomy, layers: int, context: int = 8192, slots: int = 1) -> Placement:
+    total = len(anatomy.layers)
+    weights = sum(sum(layer.dense.values()) for layer in anatomy.layers[total - layers :])
+    kv = [layer.row * context * slots for layer in anatomy.layers]
+    device, host = sum(kv[total - layers :]), sum(kv[: total - layers])
+    return Placement(layers, context, slots, Footprint(weights, device), Footprint(0, host))
+
+
+@pytest.mark.parametrize(
+    "anatomy, layers, speed",  # tokens/s of an H100, as docs/measurements/device-h100.txt and its notes have them
+    [(LARGE, 37, 158.9), (LARGE, 30, 25.0), (LARGE, 20, 12.7), (SMALL, 37, 295), (SMALL, 30, 52.3)],
+)
+def test_the_roofline_alone_is_of_use(anatomy: Anatomy, layers: int, speed: float) -> None:
+    costs = Costs.prior(anatomy, MACHINE)
+    assert 1 / costs.decode(place(anatomy, layers), [64]).seconds == pytest.approx(speed, rel=0.3)
+
+
+def test_moves_take_their_bytes_over_the_bus() -> None:
+    costs, full = Costs.prior(LARGE, MACHINE), place(LARGE, 37)
+    assert costs.promote(full).seconds == pytest.approx(full.device.weights / 54e9, rel=0.1)
+    assert costs.load(full, pinned=False).seconds > 5 * costs.load(full).seconds
+    less = place(LARGE, 31)
+    back = costs.promote(full, before=less).seconds
+    assert back == pytest.approx((full.device.weights - less.device.weights) / 54e9, rel=0.2)
+    assert costs.promote(less, before=full).seconds < back
+    assert costs.state(6000) == 6000 * 36 * 4096
+    assert costs.kv_out(full, 6000).seconds == pytest.approx(costs.state(6000) / 54e9, rel=0.2)
+
+
+def test_of_a_mixture_the_active_experts_count() -> None:
+    block = Layer({"Q4_K": 10 << 20}, {"Q4_K": 640 << 20}, 20 << 20, 1 << 30, 2048, 8192)
+    mixture = Anatomy("mixture", (*[block] * 8, Layer({"Q4_K": 100 << 20}, {}, 200 << 20, 0)), experts=64, active=4)
+    dense = replace(mixture, experts=0, active=0)
+    one, all_of_it = (Costs.prior(each, MACHINE).decode(place(each, 9), [64]).seconds for each in (mixture, dense))
+    assert one < 0.4 * all_of_it
+    many = Costs.prior(mixture, MACHINE).decode(place(mixture, 9), [64] * 32).seconds
+    assert many > 3 * one  # other sequences pick other experts
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 36), st.integers(1, 40), st.integers(1, 8000), st.integers(1, 6000))
+def test_more_work_never_takes_less(layers: int, sequences: int, tokens: int, prompt: int) -> None:
+    costs, here = Costs.prior(LARGE, MACHINE), place(LARGE, layers)
+    more = place(LARGE, layers + 1)
+    for estimate in (costs.decode(here, [tokens] * sequences), costs.prefill(here, prompt), costs.load(here)):
+        assert 0 < estimate.low <= estimate.seconds <= estimate.high
+    step = costs.decode(here, [tokens] * sequences).seconds
+    assert step <= costs.decode(here, [tokens + 300] * sequences).seconds
+    assert costs.prefill(here, prompt).seconds < costs.prefill(here, prompt + 512).seconds
+    assert costs.promote(here).seconds < costs.promote(more).seconds
+    if layers:  # from nothing on the device to something there is a crossing more
+        assert costs.decode(more, [tokens]).seconds < costs.decode(here, [tokens]).seconds * 1.001
+
+
+def test_a_batch_takes_longer_the_larger_it_is_as_long_as_the_same_side_does_it() -> None:
+    costs, here = Costs.prior(LARGE, MACHINE), place(LARGE, 30)
+    steps = [costs.decode(here, [500] * count).seconds for count in range(1, 32)]
+    assert all(one <= other for one, other in pairwise(steps))
+
+
+def invented(seed: int, count: int, noise: float) -> list[Record]:
+    """Measurements of a machine that differs from its roofline, term by term."""
+    random = np.random.default_rng(seed)
+    costs = Costs.prior(LARGE, MACHINE)
+    factors = {kind: np.random.default_rng(1).uniform(0.7, 2.0, len(fit.names)) for kind, fit in costs.fits.items()}
+    records = []
+    for _ in range(count):
+        here = place(LARGE, int(random.choice([0, 10, 20, 30, 34, 37])))
+        tokens, sequences = int(random.integers(1, 8000)), int(random.choice([1, 2, 3, 6, 12, 24, 32]))
+        asked = [
+            Record(Kind.DECODE, here, 1.0, sequences, tokens),
+            Record(Kind.PREFILL, here, 1.0, tokens=tokens),
+            Record(Kind.LOAD, here, 1.0, moved=here.device.weights, pieces=here.layers),
+            Record(Kind.KV_OUT, here, 1.0, tokens=tokens, moved=costs.state(tokens)),
+        ]
+        for record in asked:
+            seconds = float(costs.row(record) @ factors[record.kind] * np.exp(noise * random.standard_normal()))
+            records.append(replace(record, seconds=seconds))
+    return records
+
+
+def test_fitted_to_measurements_it_foretells_others() -> None:
+    costs = Costs.fitted(LARGE, MACHINE, invented(0, 40, 0.02))
+    found = errors(costs, invented(1, 100, 0.0))
+    assert found[Kind.DECODE] < 0.05
+    assert all(error < 0.1 for error in found.values())
+    assert errors(Costs.prior(LARGE, MACHINE), invented(1, 100, 0.0))[Kind.DECODE] > 0.1
+
+
+def test_what_is_held_out_is_not_used() -> None:
+    held = [replace(record, check=True) for record in invented(0, 10, 0.02)]
+    assert Costs.fitted(LARGE, MACHINE, held).fits == Costs.prior(LARGE, MACHINE).fits
+
+
+def test_measuring_makes_it_surer() -> None:
+    prior, fitted = Costs.prior(LARGE, MACHINE), Costs.fitted(LARGE, MACHINE, invented(0, 20, 0.02))
+    point = Record(Kind.DECODE, place(LARGE, 25), 0.0, 4, 3000)
+    assert fitted.deviation(point) < prior.deviation(point) / 3
+    assert len(fitted.parameters()) == sum(len(fit.names) for fit in fitted.fits.values())

@@ -1,0 +1,115 @@
+"""The store: figures are kept at once, and never used where they do not hold."""
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hotbunk.costs.anatomy import Anatomy
+from hotbunk.costs.dissect import dissect
+from hotbunk.costs.fingerprint import Machine, content
+from hotbunk.costs.record import Kind, Record
+from hotbunk.costs.roofline import Roofline, Side
+from hotbunk.costs.store import Store, default_path
+from hotbunk.errors import ConfigError
+from hotbunk.llama.gguf import read
+from hotbunk.placement import Footprint, Placement
+
+HERE = Machine("H100", "580.1", "Xeon", 16, 15, "0.3.36")
+SIDE = Side({"F16": 1e12}, {"F16": 1e14}, 2e-6, 1e-5)
+ROOFLINE = Roofline(SIDE, SIDE, 5e10, 5e10, 7e9, 1e10, 4e10, True)
+RECORD = Record(Kind.DECODE, Placement(3, 512, 2, Footprint(10, 20, 30)), 0.25, sequences=2, tokens=100, check=True)
+
+
+@pytest.fixture
+def anatomy(kquant: Path) -> Anatomy:
+    return dissect(read(kquant), "tiny")
+
+
+def test_what_was_added_is_there_after_a_new_start(tmp_path: Path, anatomy: Anatomy) -> None:
+    path = tmp_path / "folder" / "costs.sqlite"
+    first = Store(path)
+    first.add(HERE, "abc", "tiny", anatomy, RECORD)  # and never closed, as after a kill
+    with Store(path) as store:
+        assert store.records(HERE, "abc") == [RECORD]
+        [known] = store.known()
+        assert (known.machine, known.model, known.name, known.count) == (HERE, "abc", "tiny", 1)
+        assert known.anatomy == anatomy
+    first.close()
+
+
+def test_costs_need_the_machine_to_be_known(tmp_path: Path, anatomy: Anatomy) -> None:
+    with Store(tmp_path / "costs.sqlite") as store:
+        store.add(HERE, "abc", "tiny", anatomy, replace(RECORD, check=False))
+        assert store.costs(HERE, "abc", anatomy) is None
+        store.keep_roofline(HERE, ROOFLINE)
+        costs = store.costs(HERE, "abc", anatomy)
+        assert costs and costs.fits[Kind.DECODE].count == 1
+        assert store.roofline(HERE) == ROOFLINE
+
+
+def test_figures_of_another_machine_or_content_are_not_used_and_it_is_said_why(
+    tmp_path: Path, anatomy: Anatomy
+) -> None:
+    with Store(tmp_path / "costs.sqlite") as store:
+        store.keep_roofline(HERE, ROOFLINE)
+        store.add(HERE, "abc", "tiny", anatomy, RECORD)
+        other = replace(HERE, driver="590.2", threads=16)
+        assert store.records(other, "abc") == store.records(HERE, "xyz") == []
+        assert store.roofline(other) is None
+        assert "driver 580.1 -> 590.2, threads 15 -> 16" in store.near(other, "abc", "tiny")
+        assert "its file has changed" in store.near(HERE, "xyz", "tiny")
+        assert store.near(HERE, "abc", "tiny") == store.near(HERE, "xyz", "other") == ""
+
+
+def test_a_store_of_a_newer_hotbunk_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "costs.sqlite"
+    Store(path).close()
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 99")
+    with pytest.raises(ConfigError, match=r"newer hotbunk \(format 99, this one knows 1\).*--store"):
+        Store(path)
+
+
+def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
+    text, foreign = tmp_path / "text", tmp_path / "foreign.sqlite"
+    text.write_text("nothing of the kind, but long enough to be looked at" * 20)
+    with sqlite3.connect(foreign) as database:
+        database.execute("CREATE TABLE cats (name TEXT)")
+    with pytest.raises(ConfigError, match=r"cannot be used: file is not a database; name another"):
+        Store(text)
+    with pytest.raises(ConfigError, match="a database of something else"):
+        Store(foreign)
+    with pytest.raises(ConfigError, match="cannot be used"):
+        Store(tmp_path / "text" / "below")
+
+
+def test_a_full_disk_is_said_in_a_sentence_and_loses_nothing(tmp_path: Path, anatomy: Anatomy) -> None:
+    with Store(tmp_path / "costs.sqlite") as store:
+        store.add(HERE, "abc", "tiny", anatomy, RECORD)
+        pages = store._database.execute("PRAGMA page_count").fetchone()[0]
+        store._database.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(ConfigError, match="disk is full"):
+            for _ in range(1000):
+                store.add(HERE, "abc", "tiny", anatomy, RECORD)
+        assert store.records(HERE, "abc")[0] == RECORD
+
+
+def test_the_store_lies_in_the_users_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_path() == tmp_path / "hotbunk" / "costs.sqlite"
+
+
+def test_models_are_told_apart_by_their_content_alone(kquant: Path, smollm2: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.gguf"
+    copy.write_bytes(kquant.read_bytes())
+    assert content(read(copy)) == content(read(kquant)) != content(read(smollm2))
+    with copy.open("r+b") as file:
+        file.seek(-100, 2)
+        file.write(b"changed")
+    assert content(read(copy)) != content(read(kquant))
+
+
+def test_machines_differ_by_any_part(tmp_path: Path) -> None:
+    assert HERE.key == replace(HERE).key != replace(HERE, libllama="0.3.37").key

@@ -1,0 +1,97 @@
+"""Points measured on a real worker: each says truly what was done; how long it took is not for a test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hotbunk.costs.dissect import dissect
+from hotbunk.costs.model import Costs, errors
+from hotbunk.costs.record import Kind, Record
+from hotbunk.errors import EngineError
+from hotbunk.llama.gguf import read
+from hotbunk.measure.machine import machine, roofline
+from hotbunk.measure.probes import Probes
+from hotbunk.measure.wire import Wire, worker
+
+
+@pytest.fixture(scope="module", params=["cpu", "rpc"])
+def wire(request: pytest.FixtureRequest) -> Iterator[Wire]:
+    device = "cpu" if request.param == "cpu" else str(request.getfixturevalue("rpc_device"))
+    with worker(device, 1) as wire:
+        yield wire
+
+
+@pytest.fixture(scope="module")
+def probes(wire: Wire, smollm2: Path) -> Probes:
+    return Probes(wire, "small", str(smollm2))
+
+
+def kinds(records: list[Record]) -> list[Kind]:
+    return [record.kind for record in records]
+
+
+def test_moves_tell_their_bytes_and_pieces(probes: Probes, smollm2: Path) -> None:
+    probes.leave()
+    half, full = probes.place(15, 512, 2), probes.place(31, 512, 2)
+    came = probes.stand(half)
+    assert kinds(came) == [Kind.LOAD, Kind.CONTEXT]
+    assert came[0].pieces == 15 and 0 < came[0].moved <= half.device.weights
+    more, less = probes.stand(full), probes.stand(half)
+    assert more[0].kind is Kind.LOAD and more[0].pieces == 16
+    assert less[0].kind is Kind.UNLOAD and less[0].pieces == 16
+    assert probes.stand(half) == []
+    [left] = probes.leave()
+    assert left.kind is Kind.UNLOAD and left.moved > 0 and left.pieces == 15
+    assert probes.leave() == []
+    whole = sum(record.moved for record in (came[0], more[0]))
+    assert whole == pytest.approx(read(smollm2).weights, rel=0.01)
+
+
+def test_steps_of_several_sequences_and_prompts(probes: Probes) -> None:
+    probes.stand(probes.place(31, 256, 3))
+    records = probes.decode(3, 40)
+    assert kinds(records) == [Kind.PREFILL] * 3 + [Kind.DECODE]
+    assert (records[-1].sequences, records[-1].tokens) == (3, 40)
+    assert {record.tokens for record in records[:3]} == {34}
+    prompt = probes.prefill(100)
+    assert (prompt.kind, prompt.tokens) == (Kind.PREFILL, 100)
+    assert all(record.seconds > 0 for record in [*records, prompt])
+
+
+def test_states_go_out_and_come_back(probes: Probes) -> None:
+    probes.stand(probes.place(31, 256, 3))
+    out, back = probes.carry(100)
+    assert (out.kind, back.kind) == (Kind.KV_OUT, Kind.KV_IN)
+    assert out.moved == back.moved > 100 * 30 * 192 * 2 * 2 * 0.9
+    assert out.repeats == 3
+
+
+def test_what_does_not_fit_is_said(probes: Probes) -> None:
+    probes.stand(probes.place(31, 256, 3))
+    with pytest.raises(EngineError, match="3 slots of 256 tokens, which is too little for 1 of 1001"):
+        probes.prefill(1000)
+    with pytest.raises(EngineError, match="too little for 5 of"):
+        probes.decode(5, 10)
+    probes.leave()
+    with pytest.raises(EngineError, match="no place on the device"):
+        probes.decode(1, 10)
+
+
+def test_points_and_roofline_make_costs(probes: Probes, wire: Wire, smollm2: Path) -> None:
+    """From end to end: a machine's roofline, a model's points, a fit that explains them better than the prior does."""
+    rates = roofline("cpu", 1, quick=True)
+    assert min(*rates.host.read.values(), *rates.host.multiply.values(), rates.host.launch) > 0
+    anatomy = dissect(read(smollm2), "small")
+    probes.stand(probes.place(31, 256, 2))
+    records = [record for count in (1, 2) for record in probes.decode(count, 60)]
+    fitted = Costs.fitted(anatomy, rates, records)
+    assert fitted.fits[Kind.DECODE].count == 2
+    assert errors(fitted, records)[Kind.DECODE] <= errors(Costs.prior(anatomy, rates), records)[Kind.DECODE]
+    here = machine(wire.hello)
+    assert here.threads == 1 and here.cores >= 1 and here.libllama
+
+
+def test_a_device_that_is_not_there_is_said_in_a_sentence() -> None:
+    with pytest.raises(EngineError, match=r"the speed of CUDA9 could not be measured: .*CUDA9"):
+        roofline("CUDA9", 1)
