@@ -11,12 +11,13 @@ promised. Speeds are promised for a GPU and models of full size; with ``--scale`
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import exact
@@ -24,10 +25,21 @@ import moving
 import serving
 import speed
 from report import Report, Run
-from shapes import SHAPES
 
 from hotbunk.cli.bench.rival import find
+from hotbunk.study.shapes import SHAPES
+from hotbunk.study.write import write
 from hotbunk.worker.machine import cores
+
+_EIGHT = replace(SHAPES["qwen3-8b"], architecture="llama")
+MODELS = {
+    "8b": _EIGHT,
+    "3b": replace(SHAPES["qwen2.5-3b"], architecture="llama", tied=False),
+    "8b-q4": replace(_EIGHT, type="Q4_K_M"),
+    "1b": SHAPES["1b"],
+    "half": SHAPES["half"],
+}
+"""The models of the suite, all of them Llamas with a head of their own: 16.4, 6.8, 5.0, 3.0 and 1.3 GB."""
 
 POINTS: dict[str, Callable[[Run], None]] = {
     "1": moving.moves,
@@ -51,12 +63,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="hotbunk-suite-", dir=arguments.folder) as name:
         files = _write(Path(name), arguments.scale)
         for model, path in files.items():
-            report.say(f"{model}: {path.stat().st_size / 1e9:.2f} GB, {'Q4_K_M' if SHAPES[model].mixed else 'F16'}")
+            report.say(f"{model}: {path.stat().st_size / 1e9:.2f} GB, {MODELS[model].type}")
         run = Run(
             report=report,
             device=arguments.device,
             files=files,
-            layers=SHAPES["8b"].blocks + 1,
+            layers=MODELS["8b"].blocks + 1,
             threads=arguments.threads,
             judged=arguments.scale == 1 and not arguments.device.startswith(("rpc:", "cpu")),
             server=arguments.llama_server,
@@ -79,14 +91,9 @@ def _try(run: Run, point: str) -> None:
 
 def _write(folder: Path, scale: float) -> dict[str, Path]:
     """All models at once, each by a process of its own."""
-    files = {name: folder / f"{name}.gguf" for name in SHAPES}
-    script = str(Path(__file__).with_name("shapes.py"))
-
-    def write(name: str) -> None:
-        subprocess.run([sys.executable, script, name, str(files[name]), "--scale", str(scale)], check=True)
-
-    with ThreadPoolExecutor(min(cores(), len(files))) as pool:
-        list(pool.map(write, files))
+    files = {name: folder / f"{name}.gguf" for name in MODELS}
+    with ProcessPoolExecutor(min(cores(), len(files)), get_context("spawn")) as pool:
+        list(pool.map(write, files.values(), [shape.scaled(scale) for shape in MODELS.values()]))
     return files
 
 

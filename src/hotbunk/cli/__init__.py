@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import hotbunk
-from hotbunk.cli import bench, demo, models, serve
+from hotbunk.cli import bench, demo, models, plan, profile, serve, study
 from hotbunk.errors import HotbunkError
 
 __all__ = ["app", "main"]
@@ -21,7 +21,10 @@ app = typer.Typer(
 app.command()(models.models)
 app.command()(serve.serve)
 app.command()(demo.demo)
+app.command()(profile.profile)
+app.command()(plan.plan)
 app.add_typer(bench.app, name="bench")
+app.add_typer(study.app, name="study")
 
 
 def _version(wanted: bool) -> None:

@@ -27,7 +27,7 @@ from math import exp, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls  # type: ignore[attr-defined]
+from scipy.optimize import nnls
 from scipy.special import stdtrit
 
 __all__ = ["Array", "Estimate", "Fit", "Term", "fit"]

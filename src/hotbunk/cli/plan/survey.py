@@ -1,0 +1,135 @@
+"""What ``hotbunk plan`` has to know of models and machine: placements priced by a worker, and costs from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hotbunk.costs.anatomy import Anatomy
+from hotbunk.costs.dissect import dissect
+from hotbunk.costs.fingerprint import Machine, content
+from hotbunk.costs.model import Costs
+from hotbunk.costs.plan import Candidate, check, ladder
+from hotbunk.costs.roofline import Roofline
+from hotbunk.costs.store import Store
+from hotbunk.errors import ConfigError
+from hotbunk.llama import gguf
+from hotbunk.measure.machine import machine as fingerprint
+from hotbunk.measure.machine import roofline as measure
+from hotbunk.measure.wire import Wire, worker
+from hotbunk.models import CONTEXT
+from hotbunk.placement import Placement
+from hotbunk.worker.protocol import Open, Opened, Predict, Predicted
+
+__all__ = ["Survey", "survey"]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Models to plan for on a device. ``budget`` is in bytes, ``prompt`` in tokens.
+
+    ``notes`` say which profiles there are that do not hold here, and why.
+    """
+
+    device: str
+    threads: int
+    budget: int
+    prompt: int
+    candidates: tuple[Candidate, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A model, its content's fingerprint, and its placements."""
+
+    name: str
+    fingerprint: str
+    anatomy: Anatomy
+    placements: tuple[Placement, ...]
+
+
+def survey(
+    paths: Sequence[Path],
+    device: str,
+    threads: int | None,
+    budget: int | None,
+    context: int | None,
+    slots: int,
+    prompt: int | None,
+    store: Path | None,
+) -> Survey:
+    """Look at models as they would stand on a device. ``budget`` None: what is free there.
+
+    Raises:
+        ConfigError: there is no such file, a model fits the budget in no way, or the store cannot be used.
+        EngineError: there is no such device, or a model cannot be opened.
+    """
+    files = _named(file for path in paths for file in gguf.find([path]))
+    with Store(store) as kept:
+        with worker(device, threads) as wire:
+            hello, here = wire.hello, fingerprint(wire.hello)
+            limit = hello.memory_free if budget is None else budget
+            models = [_look(wire, name, path, context, slots, limit) for name, path in files.items()]
+        length = prompt or min(1000, min(place.context for model in models for place in model.placements) // 2)
+        for model in models:
+            check(model.name, model.placements, length, limit)
+        roofline = _roofline(kept, here, device, hello.threads)  # an RPC device has no ear for a second caller
+        candidates = tuple(_candidate(kept, here, roofline, model) for model in models)
+        notes = tuple(_note(kept, here, each) for each in models)
+    return Survey(hello.description, hello.threads, limit, length, candidates, tuple(filter(None, notes)))
+
+
+def _named(files: Iterable[Path]) -> dict[str, Path]:
+    """The files by name, in the order given; one that is given twice counts once."""
+    names: dict[str, Path] = {}
+    for file in files:
+        name = gguf.stem(file)
+        if name in names and names[name].resolve() != file.resolve():
+            raise ConfigError(f"two files are called {name!r}: {names[name]} and {file}; rename one of them")
+        names[name] = file
+    return names
+
+
+def _look(wire: Wire, name: str, path: Path, context: int | None, slots: int, budget: int) -> _Model:
+    facts = gguf.read(path)
+    anatomy = dissect(facts, name)
+    opened = wire.ask(Open(name, str(path)), Opened)
+    length = context or min(opened.context, CONTEXT)
+    places = list(_places(wire, anatomy, length, slots))
+    if min(place.device.total for place in places) <= budget:
+        places.append(_ask(wire, Predict(name, length, slots, budget=budget)))  # the largest that fits
+    return _Model(name, content(facts), anatomy, tuple(dict.fromkeys(places)))
+
+
+def _places(wire: Wire, anatomy: Anatomy, context: int, slots: int) -> Iterator[Placement]:
+    layers = len(anatomy.layers)
+    for count in ladder(layers):
+        yield _ask(wire, Predict(anatomy.name, context, slots, count))
+    if anatomy.experts:  # experts are given up first: each token reads but a few of them
+        for blocks in ladder(anatomy.blocks)[1:]:
+            yield _ask(wire, Predict(anatomy.name, context, slots, layers, experts=blocks))
+
+
+def _ask(wire: Wire, question: Predict) -> Placement:
+    return wire.ask(question, Predicted).placement
+
+
+def _roofline(kept: Store, machine: Machine, device: str, threads: int) -> Roofline:
+    """The machine's rates; measured now, and kept, if they were not before."""
+    roofline = kept.roofline(machine)
+    if roofline is None:
+        roofline = measure(device, threads)
+        kept.keep_roofline(machine, roofline)
+    return roofline
+
+
+def _candidate(kept: Store, machine: Machine, roofline: Roofline, model: _Model) -> Candidate:
+    costs = kept.costs(machine, model.fingerprint, model.anatomy) or Costs.prior(model.anatomy, roofline)
+    measured = sum(not record.check for record in kept.records(machine, model.fingerprint))
+    return Candidate(model.name, costs, model.placements, measured, roofline.h2d_pinned is not None)
+
+
+def _note(kept: Store, machine: Machine, model: _Model) -> str:
+    return "" if kept.records(machine, model.fingerprint) else kept.near(machine, model.fingerprint, model.name)

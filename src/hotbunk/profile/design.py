@@ -1,0 +1,118 @@
+"""The design of a profile: what can be measured of a model, and what to measure next.
+
+Every ``HELD``-th point is drawn at random and held out: no model is fitted to it, it only judges the fit. The others
+are chosen where the fit is least certain for the time that measuring takes,
+
+    argmax over points of  log(1 + (d / aim)^2) / (seconds to measure it)
+
+``d``: relative standard deviation of the expected time (``Fit.deviation``), ``aim``: the error wanted. The logarithm
+is, up to a factor, the information that a measurement as good as the aim adds (the D-optimal choice of the next point).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import log
+from random import Random
+from statistics import fmean
+
+from hotbunk.costs.model import Costs
+from hotbunk.costs.record import Kind, Record
+from hotbunk.placement import Placement
+
+__all__ = ["AIMS", "Point", "choose", "enough", "grid", "held_out"]
+
+AIMS = {Kind.DECODE: 0.05, Kind.PREFILL: 0.10, Kind.LOAD: 0.10, Kind.KV_OUT: 0.10, Kind.KV_IN: 0.10}
+"""Mean absolute relative error at which a kind is known well enough."""
+HELD = 4
+_RESIDENCIES = (1.0, 0.0, 0.5, 0.9, 0.75, 0.25, 0.97)
+_TOKENS = (64, 512, 2048, 4096, 8192, 16384, 32768)
+_SEQUENCES = (1, 2, 4, 8, 16, 32)
+_JUDGED = 3  # held-out points of a kind before its error is believed
+_MOVE = 0.5  # seconds that a move takes besides its own time: warming up, planning graphs
+_STEPS = 12  # decode steps of one measurement
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Something to measure, standing so: DECODE and PREFILL as in ``Record``; KV_OUT stands for both ways."""
+
+    kind: Kind
+    placement: Placement
+    sequences: int = 1
+    tokens: int = 0
+
+    @property
+    def record(self) -> Record:
+        """The point as a record that has not been measured; a move is that of its placement."""
+        return Record(self.kind, self.placement, 0.0, self.sequences, self.tokens, 0, self._moved, self._pieces)
+
+    @property
+    def _moved(self) -> int:
+        return self.placement.device.weights if self.kind is Kind.LOAD else 0
+
+    @property
+    def _pieces(self) -> int:
+        return self.placement.layers if self.kind is Kind.LOAD else 0
+
+
+def grid(
+    layers: int, context: int, slots: int, placed: Callable[[int], Placement | None]
+) -> list[tuple[Placement, list[Point]]]:
+    """All points by placement. ``placed`` prices a number of layers; None: there is no room for it."""
+    counts = dict.fromkeys(round(share * layers) for share in _RESIDENCIES)
+    return [(place, _points(place, context, slots)) for count in counts if (place := placed(count))]
+
+
+def _points(place: Placement, context: int, slots: int) -> list[Point]:
+    lengths = [tokens for tokens in _TOKENS if tokens < context * 0.9] + [int(context * 0.9)]
+    batches = [count for count in _SEQUENCES if count < slots] + [slots]
+    points = [Point(Kind.LOAD, place)] if place.layers else []
+    points += [Point(Kind.DECODE, place, count, tokens) for count in batches for tokens in lengths]
+    points += [Point(Kind.PREFILL, place, 1, tokens) for tokens in (16, *lengths)]
+    points += [Point(Kind.KV_OUT, place, 1, tokens) for tokens in lengths]
+    return points
+
+
+def choose(costs: Costs, points: Iterable[Point], standing: Placement | None, budget: float) -> Point | None:
+    """The point that teaches most for its time, among those that fit in ``budget`` seconds; None: none is left."""
+    best, value = None, 0.0
+    for point in points:
+        seconds = cost(costs, point, standing)
+        gain = worth(costs, point) / seconds
+        if seconds <= budget and gain > value:
+            best, value = point, gain
+    return best
+
+
+def held_out(costs: Costs, points: Sequence[Point], standing: Placement | None, budget: float, dice: Random) -> Point:
+    """One drawn at random, rather than by what it teaches; of those that fit in the budget if any does."""
+    fitting = [point for point in points if cost(costs, point, standing) <= budget]
+    return dice.choice(fitting or list(points))
+
+
+def worth(costs: Costs, point: Point) -> float:
+    """What measuring it teaches."""
+    record = point.record
+    if point.kind is Kind.KV_OUT:
+        record = Record(Kind.KV_OUT, point.placement, 0.0, tokens=point.tokens, moved=costs.state(point.tokens))
+    return log(1 + (costs.deviation(record) / AIMS[point.kind]) ** 2)
+
+
+def cost(costs: Costs, point: Point, standing: Placement | None) -> float:
+    """Seconds that measuring it will take, getting there included."""
+    place = point.placement
+    seconds = 0.01 if place == standing and point.kind is not Kind.LOAD else costs.load(place).seconds + _MOVE
+    if point.kind is Kind.LOAD:
+        return seconds
+    prefill = costs.prefill(place, point.tokens).seconds
+    if point.kind is Kind.DECODE:
+        step = costs.decode(place, [point.tokens] * point.sequences).seconds
+        return seconds + point.sequences * prefill + _STEPS * step
+    return seconds + prefill
+
+
+def enough(errors: Mapping[Kind, Sequence[float]], kinds: Iterable[Kind]) -> bool:
+    """Whether each kind was judged by some held-out points, and is as well known as aimed at."""
+    return all(len(errors.get(kind, ())) >= _JUDGED and fmean(errors[kind]) <= AIMS[kind] for kind in kinds)

@@ -1,0 +1,150 @@
+"""The profiler: measures a model on a living worker until it is known well enough, or the time is up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from statistics import fmean
+from time import monotonic
+
+from hotbunk.costs.anatomy import Anatomy
+from hotbunk.costs.fingerprint import Machine
+from hotbunk.costs.model import Costs
+from hotbunk.costs.record import Kind, Record
+from hotbunk.costs.roofline import Roofline
+from hotbunk.costs.store import Store
+from hotbunk.errors import OutOfMemory
+from hotbunk.measure.probes import Probes
+from hotbunk.placement import Placement
+from hotbunk.profile.design import HELD, Point, choose, enough, grid, held_out
+
+__all__ = ["Profiler", "Progress"]
+
+_KINDS = (Kind.DECODE, Kind.PREFILL)  # that decide when enough is known; moves are learnt on the way
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One measured point: ``expected`` seconds, of which ``record`` tells the truth, and the errors held out so far."""
+
+    record: Record
+    expected: float
+    errors: dict[Kind, float]
+    count: int
+    left: float
+
+
+class Profiler:
+    """Profiles one opened model; what it measures is in the store at once, and what is there already counts.
+
+    Attributes:
+        costs: fitted to all that is known.
+        records: all of them, the store's included.
+        refused: points for which there was no memory.
+    """
+
+    def __init__(
+        self, probes: Probes, store: Store, machine: Machine, content: str, anatomy: Anatomy, roofline: Roofline
+    ) -> None:
+        """``content`` is the fingerprint of the model's files."""
+        self.records = store.records(machine, content)
+        self.refused: list[Point] = []
+        self.costs = Costs.fitted(anatomy, roofline, self.records)
+        self._probes, self._store, self._machine, self._content = probes, store, machine, content
+        self._anatomy, self._roofline = anatomy, roofline
+        self._tried: set[Point] = set()
+
+    def run(
+        self, seconds: float, context: int, slots: int, budget: int, said: Callable[[Progress], None] = lambda _: None
+    ) -> bool:
+        """Measure for so many seconds, or until the aims are reached; whether they are.
+
+        Args:
+            seconds: the time there is; a point is begun only if it is likely to end in time.
+            context: longest context to measure, tokens.
+            slots: most sequences at once.
+            budget: device memory, bytes; placements beyond it are left out.
+            said: told of each point.
+        """
+        end, dice = monotonic() + seconds, Random(len(self.records))
+        points = [
+            point
+            for _, group in grid(self._probes.layers, context, slots, self._placer(context, slots, budget))
+            for point in group
+        ]
+        done = 0
+        while not self.known and (point := self._next(points, end - monotonic(), dice, done)):
+            done += 1
+            self._tried.add(point)
+            self._take(point, done, end, said)
+        return self.known
+
+    @property
+    def known(self) -> bool:
+        """Whether the held-out points say that it is known well enough."""
+        return enough(self._errors(), _KINDS)
+
+    def errors(self) -> dict[Kind, float]:
+        """Mean absolute relative error by kind, over the points held out."""
+        return {kind: fmean(errors) for kind, errors in self._errors().items()}
+
+    def _errors(self) -> dict[Kind, list[float]]:
+        found: dict[Kind, list[float]] = {}
+        for record in self.records:
+            if record.check:
+                error = abs(self.costs.estimate(record).seconds / record.seconds - 1)
+                found.setdefault(record.kind, []).append(error)
+        return found
+
+    def _placer(self, context: int, slots: int, budget: int) -> Callable[[int], Placement | None]:
+        def placed(layers: int) -> Placement | None:
+            place = self._probes.place(layers, context, slots)
+            return place if place.device.total <= budget else None
+
+        return placed
+
+    def _next(self, points: Sequence[Point], left: float, dice: Random, done: int) -> Point | None:
+        open_ = [point for point in points if point not in self._tried and not self._hopeless(point)]
+        if left <= 0 or not open_:
+            return None
+        standing = self._probes.standing
+        best = choose(self.costs, open_, standing, left)
+        if best and done % HELD == HELD - 1:
+            return held_out(self.costs, [p for p in open_ if p.kind in _KINDS] or open_, standing, left, dice)
+        return best
+
+    def _hopeless(self, point: Point) -> bool:
+        """Whether less than that was too much already."""
+        need = point.placement.device.total
+        return any(refused.placement.device.total <= need for refused in self.refused)
+
+    def _take(self, point: Point, done: int, end: float, said: Callable[[Progress], None]) -> None:
+        held = done % HELD == 0
+        try:
+            records = self._measured(point)
+        except OutOfMemory:
+            self.refused.append(point)
+            return
+        costs = self.costs
+        for record in records:
+            # what was measured on the way is fitted to, unless it is of the kind that is held out
+            kept = replace(record, check=held and record.kind is point.kind)
+            self._store.add(self._machine, self._content, self._anatomy.name, self._anatomy, kept)
+            self.records.append(kept)
+        self.costs = Costs.fitted(self._anatomy, self._roofline, self.records)
+        for record in self.records[len(self.records) - len(records) :]:
+            said(Progress(record, costs.estimate(record).seconds, self.errors(), done, end - monotonic()))
+
+    def _measured(self, point: Point) -> list[Record]:
+        probes = self._probes
+        left = probes.leave() if point.kind is Kind.LOAD else []
+        records = [*left, *probes.stand(point.placement)]
+        match point.kind:
+            case Kind.DECODE:
+                records += probes.decode(point.sequences, point.tokens)
+            case Kind.PREFILL:
+                records.append(probes.prefill(point.tokens))
+            case Kind.KV_OUT:
+                records += probes.carry(point.tokens)
+        return records
