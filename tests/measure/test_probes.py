@@ -13,6 +13,7 @@ from hotbunk.llama.gguf import read
 from hotbunk.measure.machine import machine, roofline
 from hotbunk.measure.probes import Probes
 from hotbunk.measure.wire import Wire, worker
+from hotbunk.worker.protocol import Resume, Resumed, Suspend, Suspended
 
 
 @pytest.fixture(scope="module", params=["cpu", "rpc"])
@@ -95,3 +96,27 @@ def test_points_and_roofline_make_costs(probes: Probes, wire: Wire, smollm2: Pat
 def test_a_device_that_is_not_there_is_said_in_a_sentence() -> None:
     with pytest.raises(EngineError, match=r"the speed of CUDA9 could not be measured: .*CUDA9"):
         roofline("CUDA9", 1)
+
+
+def test_an_ordinary_load_gives_the_same_answer_across_a_preemption(rpc_device: str, smollm2: Path) -> None:
+    def answers(*options: str) -> list[list[int]]:
+        """Without and with an interruption."""
+        with worker(rpc_device, 1, *options) as wire:
+            probes, found = Probes(wire, "small", str(smollm2)), []
+            assert wire.hello.moves is not bool(options)
+            for interrupted in (False, True):
+                probes.stand(probes.place(31, 256, 1))
+                number = wire.start("small", [100, 200, 300], 12)
+                wire.tokens(number, 1)
+                if interrupted:
+                    wire.ask(Suspend(number), Suspended)
+                    probes.leave()
+                    [load, *_] = probes.stand(probes.place(31, 256, 1))
+                    assert load.moved > 0.9 * read(smollm2).weights
+                    wire.ask(Resume(number), Resumed)
+                wire.finish(number)
+                found.append([token.token for token in wire.produced[number]])
+        return found
+
+    whole, broken = answers("--ordinary")
+    assert whole == broken == answers()[0]

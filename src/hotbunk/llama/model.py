@@ -19,9 +19,11 @@ from hotbunk.llama.tensor import TRIED
 from hotbunk.llama.weights import Loaded, Moving, Residency, Weights
 from hotbunk.placement import Footprint, Placement
 
-__all__ = ["Model"]
+__all__ = ["ORDERED", "Model"]
 
 log = logging.getLogger("hotbunk.llama")
+
+ORDERED = "ordinary loads were asked for"
 
 
 class Model:
@@ -38,8 +40,10 @@ class Model:
         movable: whether layers move live; if not, ``reason`` says which check failed and ``promote`` loads anew.
     """
 
-    def __init__(self, path: Path, device: Device, threads: int) -> None:
+    def __init__(self, path: Path, device: Device, threads: int, ordinary: bool = False) -> None:
         """Open ``path``; its contexts compute with ``threads`` threads on the CPU.
+
+        ``ordinary``: load it anew for each residency, as others do, even where its layers could move.
 
         Raises:
             UnusableModel: the file is missing, corrupt or truncated.
@@ -54,7 +58,7 @@ class Model:
         self._placements: dict[tuple[Residency, int, int], Placement] = {}
         self._contexts: list[Context] = []
         self._grammar_model = 0
-        self.reason, self._weights = _open(facts, device)
+        self.reason, self._weights = (ORDERED, Loaded(facts, device)) if ordinary else _open(facts, device)
 
     @property
     def movable(self) -> bool:

@@ -253,11 +253,12 @@ class Loaded:
         self.residency = NOWHERE
         self.device_bytes = 0
         self._gguf, self._device = gguf, device
-        self._model = Opened(gguf, device, 0)
+        self._model: Opened | None = Opened(gguf, device, 0)
 
     @property
     def handle(self) -> int:
         """Address of the model."""
+        assert self._model, "parked: move first"
         return self._model.handle
 
     def dry(self, wanted: Residency) -> Opened:
@@ -281,10 +282,9 @@ class Loaded:
         Raises:
             EngineError: libllama cannot; nothing is on the device then.
         """
-        if wanted == self.residency:
+        if wanted == self.residency and self._model:
             return 0
-        self._model.close()
-        self.residency, self.device_bytes = NOWHERE, 0
+        self.park()
         try:
             self._model = Opened(self._gguf, self._device, wanted.cached, _overrides(self._gguf, self._device, wanted))
         except EngineError:
@@ -294,8 +294,9 @@ class Loaded:
         return self.device_bytes
 
     def park(self) -> None:
-        """Load with nothing on the device."""
-        self.move(NOWHERE)
+        """Close the model; the next move opens it again."""
+        self.close()
+        self._model, self.residency, self.device_bytes = None, NOWHERE, 0
 
     @property
     def moving(self) -> bool:
@@ -314,7 +315,8 @@ class Loaded:
 
     def close(self) -> None:
         """Free the model."""
-        self._model.close()
+        if self._model:
+            self._model.close()
 
     def _weigh(self, wanted: Residency) -> int:
         dry = self.dry(wanted)

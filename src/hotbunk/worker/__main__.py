@@ -14,6 +14,7 @@ from pathlib import Path
 from hotbunk.errors import EngineError, HotbunkError
 from hotbunk.llama import tensor
 from hotbunk.llama.device import Device, open_device
+from hotbunk.llama.model import ORDERED
 from hotbunk.llama.pool import pool
 from hotbunk.worker import machine
 from hotbunk.worker.arena import Arena
@@ -42,6 +43,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--held-budget", type=int, default=1 << 30, help="bytes of suspended states kept in memory")
     parser.add_argument("--spill-dir", type=Path, default=Path(tempfile.gettempdir()), help="where the others go")
     parser.add_argument("--host-parent-pid", type=int, default=None, help="exit when this is not the parent any more")
+    parser.add_argument("--ordinary", action="store_true", help="load models anew each time, to compare with")
     return parser.parse_args()
 
 
@@ -68,10 +70,12 @@ def main() -> int:
 def _serve(arguments: argparse.Namespace, device: Device) -> None:
     arena, watch = Arena(arguments.held_budget, arguments.spill_dir), Watch()
     store = Store(device, *_shares(arguments, device), arena.pin, lambda: link.wake())
-    engine = Engine(device, arguments.threads, arena, lambda report: link.send(report), store, watch)
+    engine = Engine(
+        device, arguments.threads, arena, lambda report: link.send(report), store, watch, arguments.ordinary
+    )
     link = Link(
         arguments.endpoint,
-        _hello(device, arguments.threads),
+        _hello(device, arguments.threads, arguments.ordinary),
         lambda: _beat(device, engine, arena, watch, store),
         arguments.host_parent_pid,
     )
@@ -101,13 +105,13 @@ def _loop(engine: Engine, link: Link) -> None:
             return
 
 
-def _hello(device: Device, threads: int) -> Hello:
+def _hello(device: Device, threads: int, ordinary: bool) -> Hello:
     free, total = device.memory()
     if (count := machine.nodes()) > 1:
         log.warning(
             "%d NUMA nodes: layers on the CPU run faster when bound to the device's (numactl --cpunodebind)", count
         )
-    library, reason = f"llama-cpp-python {version('llama-cpp-python')}", _fault()
+    library, reason = f"llama-cpp-python {version('llama-cpp-python')}", ORDERED if ordinary else _fault()
     return Hello(device.name, device.description, total, free, threads, library, not reason, reason)
 
 

@@ -61,8 +61,10 @@ class Engine:
         report: Callable[[Report], None],
         store: Store | None = None,
         watch: Watch | None = None,
+        ordinary: bool = False,
     ) -> None:
-        """Without a ``store`` all weights stay in their mapped files."""
+        """Without a ``store`` all weights stay in their files; ``ordinary``: each load is one of libllama's own."""
+        self._ordinary = ordinary
         self.device_bytes = 0
         self._device = device
         self._pool = pool(device)
@@ -167,7 +169,7 @@ class Engine:
             raise HotbunkError(f"model {name} is open already")
         began = perf_counter()
         with self._watch(f"open {name}"):
-            model = Model(path, self._device, self._threads)
+            model = Model(path, self._device, self._threads, self._ordinary)
         runner = self._runners[name] = Runner(name, model, self._arena, self._watch, self._report)
         self._queue.append(runner)
         self._store.add(name, model)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from hotbunk.errors import ConfigError, UnusableModel
+from hotbunk.extras import needs
 
 if TYPE_CHECKING:  # they bring libllama and NumPy with them, which --help can do without
     from hotbunk.study.course import Extent, Study
@@ -57,7 +58,7 @@ def carry_out(order: Order) -> None:
     """
     from hotbunk.study import bus
     from hotbunk.study.course import Study
-    from hotbunk.study.results import Results, needs
+    from hotbunk.study.results import Results
 
     needs("matplotlib", "pyarrow")
     subjects, unusable = _subjects(order.models)

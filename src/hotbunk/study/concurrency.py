@@ -1,0 +1,93 @@
+"""Concurrency: what a decode step takes for 1 to 32 sequences at once, at several residencies.
+
+Method. Sequences are started one after the other with prompts of 300 tokens, and go on together; at 1, 2, 4, 8, 16
+and 32 of them, 16 decode steps in which all took part are timed by the worker, after one that is left out. All
+contexts stay between 300 and 512 tokens, which libllama computes alike. Total speed is what arrives in this process:
+tokens of all sequences a second. Each repeat starts all sequences anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from time import monotonic
+
+from hotbunk.measure.wire import prompt
+from hotbunk.study.offload import ladder
+from hotbunk.study.pace import Clock, Point, Say, go
+from hotbunk.study.results import Results, Row
+from hotbunk.study.stage import Stage, quartiles
+
+__all__ = ["COUNTS", "SHARES", "measure"]
+
+COUNTS = (1, 2, 4, 8, 16, 32)
+SHARES = (1.0, 0.9, 0.75, 0.5, 0.25, 0.0)
+_CONTEXT = 512
+_PROMPT = 300
+_STEPS = 16
+
+
+def measure(
+    stage: Stage,
+    model: str,
+    results: Results,
+    clock: Clock,
+    say: Say,
+    counts: Sequence[int] = COUNTS,
+    shares: Sequence[float] = SHARES,
+    repeats: int = 3,
+) -> int:
+    """Measure all that is not there yet; returns for how many points there was no time.
+
+    Raises:
+        EngineError: the worker failed.
+        ConfigError: the results cannot be written.
+    """
+    return go(list(_points(stage, model, counts, shares, repeats)), results, clock, say)
+
+
+def _points(stage: Stage, model: str, counts: Sequence[int], shares: Sequence[float], repeats: int) -> Iterator[Point]:
+    layers = stage.subjects[model].layers
+    for repeat in range(repeats):
+        for placed in ladder(layers, shares):
+            title = f"concurrency {model}: {placed / layers:.0%} on the device, repeat {repeat + 1}"
+            key: Row = {"model": model, "layers": placed, "repeat": repeat}
+
+            def rows(seconds: float, placed: int = placed) -> dict[str, list[Row]]:
+                return {"concurrency": _measure(stage, model, placed, counts, seconds)}
+
+            yield Point("concurrency", title, key, rows)
+
+
+def _measure(stage: Stage, model: str, layers: int, counts: Sequence[int], seconds: float) -> list[Row]:
+    limit, wire = monotonic() + seconds, stage.wire
+    stage.stand(model, stage.place(model, layers, _CONTEXT, max(counts)))
+    alive: set[int] = set()
+    rows = []
+    try:
+        for number, count in enumerate(counts):
+            while len(alive) < count:
+                alive.add(wire.start(model, prompt(_PROMPT, len(alive)), _CONTEXT))
+            share = (limit - monotonic()) / (len(counts) - number)
+            rows.append(_row(stage, model, layers, alive, share))
+    finally:
+        for sequence in alive:
+            wire.cancel(sequence)
+    return rows
+
+
+def _row(stage: Stage, model: str, layers: int, alive: set[int], seconds: float) -> Row:
+    subject, count = stage.subjects[model], len(alive)
+    steps, apart = stage.steps(alive, _STEPS, seconds)
+    low, middle, high = quartiles(steps)
+    device, host = subject.read(layers, count)
+    return {
+        "sequences": count,
+        "residency": layers / subject.layers,
+        "step": middle,
+        "low": low,
+        "high": high,
+        "steps": len(steps),
+        "speed": count / apart,
+        "device_read": device,
+        "host_read": host,
+    }

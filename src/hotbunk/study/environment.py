@@ -1,0 +1,65 @@
+"""Where and with what a study was made: figures hold for that machine alone."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import hotbunk
+from hotbunk.costs.fingerprint import Machine
+from hotbunk.errors import ConfigError
+from hotbunk.measure.machine import machine
+from hotbunk.study.results import Results, Row
+from hotbunk.worker.protocol import Hello
+
+__all__ = ["check_in", "describe", "same_machine"]
+
+
+def describe(hello: Hello) -> Row:
+    """The machine, the versions and the command. Memory in bytes."""
+    return {
+        **asdict(machine(hello)),
+        "device_memory": hello.memory_total,
+        "host_memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "moves": hello.moves,
+        "hotbunk": hotbunk.__version__,
+        "python": platform.python_version(),
+        "system": f"Linux {platform.release()}",
+        "packages": ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "matplotlib", "pyarrow")),
+        "command": shlex.join([Path(sys.argv[0]).name.replace("__main__.py", "hotbunk"), *sys.argv[1:]]),
+        "at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def check_in(results: Results, hello: Hello) -> None:
+    """Note this run among the results, once for each command.
+
+    Raises:
+        ConfigError: they come from another machine, or from other versions.
+    """
+    now, before = describe(hello), results.rows("sessions")
+    if before and (others := machine(hello).differences(_machine(before[-1]))):
+        raise ConfigError(f"{results.folder}: its results come from another set-up ({others}); give another --out")
+    if not before or before[-1]["command"] != now["command"]:
+        results.add("sessions", [now])
+
+
+def same_machine(results: Results, others: Results) -> None:
+    """Check that two folders of results may be brought together.
+
+    Raises:
+        ConfigError: they come from different machines, or versions.
+    """
+    here, there = results.rows("sessions"), others.rows("sessions")
+    if here and there and (differences := _machine(here[-1]).differences(_machine(there[-1]))):
+        raise ConfigError(f"{results.folder} and {others.folder} come from different set-ups ({differences})")
+
+
+def _machine(row: Row) -> Machine:
+    return Machine(**{each.name: row[each.name] for each in fields(Machine)})

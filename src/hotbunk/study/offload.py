@@ -1,0 +1,136 @@
+"""Offloading: decode speed against residency, and why it falls as it does.
+
+Method. One request at a time, greedy, after a prompt of 32 tokens, with nothing else on the device. Residency 0, 10,
+..., 90, 92, 94, 96, 98 and 100 % of the layers, rounded, and 1 and 2 layers, which show what the output head does: it
+is the first layer to move. Before anything is timed the model is moved, the host store is complete, and three tokens
+are generated. Timed where the tokens arrive, in the process that asked for them; decode counts from the first token to
+the last, latency from the request. Time per token hardly depends on how many are asked for, so one run up to the
+longest output gives the times of all shorter ones; separate runs of the shorter lengths check that. Repeats go over
+the whole grid again, so that slow drifts show in the spread. Where time is short, runs end early and the lengths that
+were not reached are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
+from time import monotonic, time
+
+from hotbunk.study.pace import Clock, Point, Say, go
+from hotbunk.study.results import Results, Row
+from hotbunk.study.stage import Run, Stage, Subject
+
+__all__ = ["LENGTHS", "SHARES", "ladder", "measure"]
+
+SHARES = (*(n / 10 for n in range(10)), 0.92, 0.94, 0.96, 0.98, 1.0)
+LENGTHS = (50, 150, 300, 500, 1000, 5000)
+_PROMPT = 32
+_LEAST = 4  # tokens of a run, however little time there is
+_CHECKED = 300  # separate runs are made of lengths up to this one
+_BEATS = 40  # of a run, at most
+
+
+def ladder(layers: int, shares: Sequence[float] = SHARES) -> list[int]:
+    """Numbers of layers for these residencies, most first, each once."""
+    return sorted({round(share * layers) for share in shares}, reverse=True)
+
+
+def measure(
+    stage: Stage, model: str, results: Results, clock: Clock, say: Say, lengths: Sequence[int], repeats: int
+) -> int:
+    """Measure all that is not there yet; returns for how many points there was no time.
+
+    Raises:
+        EngineError: the worker failed.
+        ConfigError: the results cannot be written.
+    """
+    subject = stage.subjects[model]
+    fitting = [min(length, stage.trained[model] - _PROMPT) for length in lengths]
+    grid = _Grid(stage, subject, sorted(set(fitting)))
+    left = go(list(grid.points(repeats)), results, clock, say)
+    return left + go([*grid.checks(), *grid.longer(results, repeats)], results, clock, say)
+
+
+class _Grid:
+    """The points of one model."""
+
+    def __init__(self, stage: Stage, subject: Subject, lengths: Sequence[int]) -> None:
+        self._stage, self._subject, self._lengths = stage, subject, lengths
+        self._all = subject.layers
+
+    def points(self, repeats: int) -> Iterator[Point]:
+        """All residencies, over and over."""
+        layers = sorted({*ladder(self._all), 1, 2}, reverse=True)
+        for repeat in range(repeats):
+            yield from (self._point(count, repeat, self._lengths[-1]) for count in layers)
+
+    def checks(self) -> Iterator[Point]:
+        """Runs to one length alone."""
+        for length in self._lengths:
+            if length <= _CHECKED and length < self._lengths[-1]:
+                yield from (self._point(count, 0, length, alone=True) for count in ladder(self._all, (1.0, 0.9)))
+
+    def longer(self, results: Results, repeats: int) -> Iterator[Point]:
+        """Runs that were cut short, the fastest first, for what time is left."""
+        for count in ladder(self._all):
+            rows = results.rows("offload", model=self._subject.name, layers=count, alone=False)
+            if rows and max(row["output"] for row in rows) < self._lengths[-1]:
+                yield self._point(count, repeats, self._lengths[-1])
+
+    def _point(self, layers: int, repeat: int, length: int, alone: bool = False) -> Point:
+        share = layers / self._all
+        how = f"{length} tokens alone" if alone else f"repeat {repeat + 1}"
+        title = f"offload {self._subject.name}: {share:.0%} on the device, {how}"
+        key: Row = {"model": self._subject.name, "layers": layers, "repeat": repeat, "alone": alone}
+        if alone:
+            key["asked"] = length
+        watched = not alone and repeat == 0
+        return Point("offload", title, key, lambda seconds: self._measure(layers, length, seconds, alone, watched))
+
+    def _measure(
+        self, layers: int, length: int, seconds: float, alone: bool, watched: bool
+    ) -> Mapping[str, Sequence[Row]]:
+        stage, model, began = self._stage, self._subject.name, monotonic()
+        place = stage.place(model, layers, _PROMPT + self._lengths[-1])
+        loaded = stage.stand(model, place)
+        run = stage.run(model, _PROMPT, length, seconds - (monotonic() - began), _LEAST)
+        device, host = self._subject.read(layers)
+        about: Row = {
+            "residency": layers / self._all,
+            "device_read": device,
+            "host_read": host,
+            "device_bytes": place.device.total,
+            "host_bytes": place.host.total,
+            "moved": loaded.moved if loaded else 0,
+            "move": loaded.seconds if loaded else 0.0,
+        }
+        done = len(run.arrivals)
+        reached = [each for each in ([length] if alone else self._lengths) if each <= done]
+        rows = [{**about, **_row(run, each)} for each in reached or [done]]
+        return {"offload": rows, "memory": self._memory(run) if watched else []}
+
+    def _memory(self, run: Run) -> list[Row]:
+        beats = run.beats[:: max(1, len(run.beats) // _BEATS)] or [(time(), self._stage.wire.fresh())]
+        total = self._stage.wire.hello.memory_total
+        return [
+            {
+                "at": now,
+                "device": beat.device,
+                "used": total - beat.free if beat.free >= 0 else None,
+                "rss": beat.rss,
+                "stored": sum(there for there, _ in beat.stored.values()),
+            }
+            for now, beat in beats
+        ]
+
+
+def _row(run: Run, output: int) -> Row:
+    """Times of the first so many tokens, in seconds."""
+    return {
+        "output": output,
+        "prefill": run.prefill,
+        "first": run.arrivals[0],
+        "decode": run.seconds(output),
+        "latency": run.arrivals[output - 1],
+        "step": median(run.steps[: output - 1]),
+    }

@@ -1,0 +1,136 @@
+"""Preemption: job A is interrupted, model B has the device for a while, and A goes on where it was.
+
+Method. A and B have the device one at a time, whole. A is started with 16 tokens and generates, greedy, up to each of
+nine points between 100 and 5,000 tokens; there it is preempted several times, with a few tokens in between. One
+preemption is: A's sequence to host memory (KV out), A off the device, B onto it with a context of the same length, B's
+answer of 500 tokens, B off, A on, A's sequence back (KV in). What each step takes is the worker's own account; what
+lies between them (queues, the socket, the step under way) is the rest of the whole, timed in this process. The
+overhead is all but B's answer; B's own load is in it and also told apart, since it comes with any way to serve B.
+Where time is short, a prompt of that length stands in for decoding up to a point (the cache has the same bytes), and
+B's answer ends early. Before anything is timed, the host store is complete and B has had the device once.
+
+All this is done with moving weights (``fast``: out of pinned memory, models stay open) and with a worker that loads
+models the ordinary way each time (``ordinary``: libllama's ``llama_model_load_from_file``, files in the page cache).
+Then a job of A with 1,000 tokens behind it is preempted 1, 2, 4 and 8 times, 32 tokens apart.
+
+A's uninterrupted time for 7,000 tokens is the integral of its decode step over the context, measured at each point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Literal
+
+from hotbunk.errors import OutOfMemory
+from hotbunk.study.job import Job
+from hotbunk.study.pace import Clock, Point, Say, go
+from hotbunk.study.results import Results, Row
+from hotbunk.study.stage import Stage
+
+__all__ = ["LENGTH", "POINTS", "RUN", "TIMES", "Pair", "Way", "measure"]
+
+Way = Literal["fast", "ordinary"]
+POINTS = (100, 250, 500, 1000, 1500, 2000, 3000, 4000, 5000)
+TIMES = (1, 2, 4, 8)
+RUN = 500
+LENGTH = 7000
+"""Tokens of A's whole job."""
+_BETWEEN = 8  # tokens that A generates before it is preempted again
+_SEVERAL = 1000  # tokens behind A when it is preempted several times
+_APART = 32  # tokens between those
+_ROOM = 512  # tokens of context beyond the last point, at least
+_BRIEF = 16  # tokens of B's answer where there is no time for all
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The model that is preempted, and the one that it makes way for; a copy of the same has a name of its own."""
+
+    model: str
+    other: str
+
+
+def measure(
+    stage: Stage,
+    pair: Pair,
+    way: Way,
+    results: Results,
+    clock: Clock,
+    say: Say,
+    lengths: Sequence[int] = POINTS,
+    run: int = RUN,
+    repeats: int = 3,
+) -> int:
+    """Measure all that is not there yet; returns for how many points there was no time.
+
+    Raises:
+        EngineError: the worker failed.
+        ConfigError: the results cannot be written.
+    """
+    room = stage.trained[pair.model] - _ROOM
+    fitting = sorted({min(length, room) for length in lengths})
+    plan = _Plan(pair, way, fitting, run, repeats)
+    if all(results.rows(point.table, **point.key) for point in plan.all(None)):
+        return 0
+    # in proportion: the context of a job that goes on after its last interruption
+    job = Job(stage, pair.model, pair.other, fitting[-1] * LENGTH // POINTS[-1] + _ROOM)
+    try:
+        say(f"{plan.title}: both have the device once")
+        job.begin()
+        return go(list(plan.all(job)), results, clock, say)
+    except OutOfMemory as error:
+        results.note(plan.title, f"left out: {error}")
+        return 0
+    finally:
+        job.end()
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is measured of a pair. Points can be listed without a job."""
+
+    pair: Pair
+    way: Way
+    lengths: Sequence[int]
+    run: int
+    repeats: int
+
+    @property
+    def title(self) -> str:
+        return f"preempt {self.pair.model} for {self.pair.other}, {self.way}"
+
+    def all(self, job: Job | None) -> Iterator[Point]:
+        """Each length as often as wanted, in a row, since the job goes on from one to the next; then the series."""
+        for tokens in self.lengths:
+            for repeat in range(self.repeats):
+                what = f"at {tokens} tokens, repeat {repeat + 1}"
+                yield self._point(what, tokens, repeat, 1, self._single(job, tokens, repeat == 0))
+        for times in TIMES:
+            tokens = min(_SEVERAL, max(self.lengths))
+            yield self._point(f"{times} times", tokens, -1, times, self._series(job, tokens, times))
+
+    def _point(self, what: str, tokens: int, repeat: int, times: int, rows: Callable[[float], list[Row]]) -> Point:
+        pair: Row = {"model": self.pair.model, "other": self.pair.other, "way": self.way}
+        key = {**pair, "tokens": tokens, "repeat": repeat, "times": times}
+        return Point("preemption", f"{self.title}, {what}", key, lambda seconds: {"preemption": rows(seconds)})
+
+    def _single(self, job: Job | None, tokens: int, first: bool) -> Callable[[float], list[Row]]:
+        def measure(seconds: float) -> list[Row]:
+            assert job
+            limit = monotonic() + seconds
+            if first or not job.alive:
+                job.reach(tokens, seconds / 2)
+            return [{"nth": 0, **job.preempt(_BETWEEN, self.run, _BRIEF, limit)}]
+
+        return measure
+
+    def _series(self, job: Job | None, tokens: int, times: int) -> Callable[[float], list[Row]]:
+        def measure(seconds: float) -> list[Row]:
+            assert job
+            job.start(tokens)
+            brief = min(self.run, _BRIEF)
+            return [{"nth": nth, **job.preempt(_APART, brief, brief)} for nth in range(times)]
+
+        return measure

@@ -1,0 +1,84 @@
+"""One model's sweep over the residencies, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from hotbunk.report.curves import Band, band, groups
+from hotbunk.study.lines import Line, Sides, fit
+from hotbunk.study.results import Results, Row
+
+__all__ = ["Model", "models", "tpot"]
+
+_LONG = 500  # tokens up to which a run counts for the curves: later ones are slower by their context
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model's rows, and what follows from them."""
+
+    name: str
+    about: Row
+    rows: Sequence[Row]
+
+    @cached_property
+    def runs(self) -> list[Row]:
+        """One row a run: the longest output of up to ``_LONG`` tokens, or the shortest there is."""
+        runs = groups(self.rows, lambda row: (row["layers"], row["repeat"]))
+        return [max(part, key=lambda row: (row["output"] <= _LONG, row["output"])) for part in runs.values()]
+
+    @cached_property
+    def time(self) -> Band:
+        """Milliseconds a token, over the share of layers in per cent."""
+        return self._over_residency(lambda row: 1e3 * tpot(row))
+
+    @cached_property
+    def speed(self) -> Band:
+        """Tokens a second."""
+        return self._over_residency(lambda row: 1 / tpot(row))
+
+    @property
+    def whole(self) -> float | None:
+        """Tokens a second with all layers on the device; None if that was not measured."""
+        return self.speed.middle[-1] if self.speed.x and self.speed.x[-1] == 100 else None
+
+    @cached_property
+    def kept(self) -> Band | None:
+        """The share of the full speed, in per cent."""
+        return self.speed.scaled(100 / self.whole) if self.whole else None
+
+    @cached_property
+    def sides(self) -> Sides:
+        """What a token reads where."""
+        each = {row["layers"]: (row["device_read"], row["host_read"]) for row in self.runs}
+        layers = sorted(each)
+        return Sides(layers, [each[n][0] for n in layers], [each[n][1] for n in layers], self.about["head"])
+
+    @cached_property
+    def line(self) -> Line | None:
+        """The fitted line; None with fewer than four residencies."""
+        if len(self.time) < 4:
+            return None
+        return fit(self.sides, [each / 1e3 for each in self.time.middle])
+
+    def tokens(self, layers: int) -> float | None:
+        """Median seconds a token with so many layers there; None if that was not measured."""
+        share = 100 * layers / self.about["layers"]
+        return next((t / 1e3 for at, t in zip(self.time.x, self.time.middle, strict=True) if at == share), None)
+
+    def _over_residency(self, value: Callable[[Row], float]) -> Band:
+        rows = ({**row, "share": 100 * row["layers"] / self.about["layers"]} for row in self.runs)
+        return band(rows, "share", value)
+
+
+def tpot(row: Row) -> float:
+    """Seconds a token."""
+    return float(row["decode"] / (row["output"] - 1))
+
+
+def models(results: Results) -> list[Model]:
+    """All that were measured."""
+    found = groups(results.rows("offload", alone=False), lambda row: str(row["model"]))
+    return [Model(name, results.rows("models", model=name)[0], rows) for name, rows in found.items()]

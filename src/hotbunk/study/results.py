@@ -1,0 +1,162 @@
+"""A folder of results: what an experiment has measured is in its journal at once, and stays there.
+
+Each table has a journal of JSON lines (``offload.jsonl``), which is the truth: a run that is cut short leaves what it
+has, and goes on with it later. ``export`` writes each table as Parquet and CSV, too. A row says by its key which point
+it belongs to; the rows of one point are written together, so that a point is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from hotbunk.errors import ConfigError
+from hotbunk.extras import needs
+
+__all__ = ["TABLES", "Results", "Row"]
+
+Row = dict[str, Any]
+
+TABLES = (
+    "sessions",
+    "models",
+    "offload",
+    "memory",
+    "preemption",
+    "concurrency",
+    "context",
+    "bus",
+    "pinning",
+    "profile",
+    "notes",
+)
+
+
+class Results:
+    """The tables of one folder."""
+
+    def __init__(self, folder: Path, resume: bool = True) -> None:
+        """Make the folder, or read what is there.
+
+        Raises:
+            ConfigError: it cannot be made or read; or there are results in it, and ``resume`` is not set.
+        """
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._tables = {name: self._read(name) for name in TABLES}
+        except OSError as error:
+            raise ConfigError(f"{folder}: cannot be used for results: {error.strerror}") from error
+        if any(self._tables.values()) and not resume:
+            raise ConfigError(f"{folder}: has results already; give --resume to go on, or another --out")
+
+    def rows(self, table: str, **key: object) -> list[Row]:
+        """The rows of a table that have these values."""
+        return [row for row in self._tables[table] if all(row.get(name) == value for name, value in key.items())]
+
+    def add(self, table: str, rows: Iterable[Row]) -> None:
+        """Append rows, which are on disk when this returns.
+
+        Raises:
+            ConfigError: the disk is full, or cannot be written to; what was there before still is.
+        """
+        new = list(rows)
+        if not new:
+            return
+        path = self._journal(table)
+        size = path.stat().st_size if path.exists() else 0
+        try:
+            with path.open("ab", buffering=0) as file:
+                _write(file.write, "".join(json.dumps(row) + "\n" for row in new).encode())
+        except OSError as error:
+            _cut(path, size)
+            raise ConfigError(
+                f"{path}: cannot be written: {error.strerror}; what was measured before is kept: make room and give "
+                "--resume to go on"
+            ) from error
+        self._tables[table] += new
+
+    def note(self, about: str, text: str = "") -> None:
+        """Something that a reader of the results should know; it takes the place of what was said of it before.
+
+        With no text that is taken back.
+        """
+        if self.notes.get(about, "") != text:
+            self.add("notes", [{"about": about, "text": text}])
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """What should be known of the results, by what it is about."""
+        return {name: text for name, text in {r["about"]: r["text"] for r in self.rows("notes")}.items() if text}
+
+    def export(self) -> list[Path]:
+        """Write each table as Parquet and CSV; returns the files.
+
+        Raises:
+            ConfigError: they cannot be written, or pyarrow is missing.
+        """
+        needs("pyarrow")
+        written = []
+        for table, rows in self._tables.items():
+            if rows:
+                written += self._export(table, rows)
+        return written
+
+    def text(self, name: str, text: str) -> Path:
+        """Write a file beside the tables.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+        path = self.folder / name
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be written: {error.strerror}; the measurements are kept") from error
+        return path
+
+    def _export(self, table: str, rows: list[Row]) -> list[Path]:
+        # here and not above: who does not export can do without
+        pyarrow, csv, parquet = (cast(Any, import_module(f"pyarrow{part}")) for part in ("", ".csv", ".parquet"))
+        made = pyarrow.Table.from_pydict({name: [row.get(name) for row in rows] for name in _columns(rows)})
+        files = [self.folder / f"{table}.parquet", self.folder / f"{table}.csv"]
+        try:
+            parquet.write_table(made, files[0])
+            csv.write_csv(made, files[1])
+        except OSError as error:
+            raise ConfigError(f"{self.folder}: tables cannot be written: {error}; the measurements are kept") from error
+        return files
+
+    def _journal(self, table: str) -> Path:
+        return self.folder / f"{table}.jsonl"
+
+    def _read(self, table: str) -> list[Row]:
+        path = self._journal(table)
+        if not path.exists():
+            return []
+        text = path.read_bytes()
+        if (whole := text.rfind(b"\n") + 1) < len(text):  # the last line was being written when the machine went down
+            _cut(path, whole)
+        try:
+            return [json.loads(line) for line in text[:whole].splitlines()]
+        except ValueError as error:
+            raise ConfigError(f"{path}: is not a table of results ({error}); give another --out") from error
+
+
+def _columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """All names, in the order in which they first come."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _write(write: Any, data: bytes) -> None:
+    while data:  # a full disk may take a part
+        data = data[write(data) :]
+
+
+def _cut(path: Path, size: int) -> None:
+    if path.exists():
+        with path.open("r+b") as file:
+            file.truncate(size)

@@ -1,0 +1,105 @@
+"""The report: one page that needs nothing else, with what was measured and no more."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from hotbunk.report.curves import band
+from hotbunk.report.words import figure, listed, percent, seconds
+from hotbunk.study.report import write
+from hotbunk.study.results import Results, Row
+from tests.study.machine import MODELS, SESSION, Maker, about
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Page and summary of a machine with known rates."""
+    folder = tmp_path_factory.mktemp("study")
+    results = Maker(folder, ["llama3-8b", "qwen3-8b"], repeats=2).all()
+    row: Row = {"model": "qwen3-8b", "how": "--quick", "seconds": 60.0}
+    results.add("profile", [{**row, "kind": "decode", "error": 0.031, "points": 9}])
+    results.note("bus", "no time for <3> points")
+    files = write(results)
+    assert {"report.html", "summary.txt", "offload.parquet", "preemption.csv"} <= {file.name for file in files}
+    return (folder / "report.html").read_text(), " ".join((folder / "summary.txt").read_text().split())
+
+
+def test_the_page_needs_nothing_else(made: tuple[str, str]) -> None:
+    page, _ = made
+    assert "<script" not in page
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
+    assert "no time for &lt;3&gt; points" in page
+    assert page.count("<img") == page.count("alt=") > 15
+    # seven models and all their plots must stay below 2 MB
+    assert len(page) * 7 / 2 < 2 * 2**20
+
+
+def test_where_and_how_is_told_first(made: tuple[str, str]) -> None:
+    for text in made:
+        for part in ("NVIDIA Example", "driver 580.1", "15 threads", "hotbunk study all models", "arXiv 2605.19593"):
+            assert part in text
+
+
+def test_the_sentences_come_from_the_data(made: tuple[str, str]) -> None:
+    _, summary = made
+    # one preemption moves 4.3 and 15.1 GB, at 50 and at 5 GB/s
+    assert re.search(r"qwen3-8b for llama3-8b moving weights 0\.4\d+ \(0\.4\d+ to 0\.4\d+\)", summary)
+    assert re.search(r"qwen3-8b for llama3-8b ordinary load 3\.9\d? .* 5\.16 and 4\.06", summary)
+    # 79 GB/s is what HOST and FIXED make together
+    assert re.search(r"GB/s on the device and 7\d\.\d GB/s on the host \(mean error 0\.\d %\)", summary)
+    assert "llama3-8b keeps 4" in summary
+    assert re.search(r"qwen3-8b, --quick 60\.0 3\.1 % \(9\)", summary)
+    assert "bus: no time for <3> points" in summary
+
+
+@pytest.mark.parametrize("part", ["offload", "concurrency", "context", "preemption", "nothing"])
+def test_whatever_there_is_makes_a_report(part: str, tmp_path: Path) -> None:
+    maker = Maker(tmp_path, ["llama3-8b"], repeats=1)
+    maker.results.add("sessions", [SESSION])
+    maker.results.add("models", [about("llama3-8b")])
+    if part == "preemption":
+        maker.preemption("llama3-8b", "qwen3-8b")
+    elif part != "nothing":
+        getattr(maker, part)("llama3-8b")
+    page = write(maker.results)[0].read_text()
+    assert (f'id="{part}"' in page) == (part != "nothing")
+
+
+def test_a_single_row_makes_a_report(tmp_path: Path) -> None:
+    whole = Maker(tmp_path / "whole").all()
+    results = Results(tmp_path / "part")
+    for table in ("models", "offload", "memory", "preemption", "concurrency", "context", "bus"):
+        results.add(table, whole.rows(table)[:1])
+    page = write(results)[0].read_text()
+    assert all(f'id="{part}"' in page for part in ("offload", "preemption", "concurrency", "context", "bus"))
+
+
+def test_all_models_of_the_machine_are_drawn(tmp_path: Path) -> None:
+    page = write(Maker(tmp_path, repeats=1).all())[0].read_text()
+    for model in MODELS:
+        assert f"{model}: time per token" in page
+
+
+def test_a_band_reaches_from_the_least_to_the_greatest() -> None:
+    rows: list[Row] = [{"x": 2, "y": 5}, {"x": 1, "y": 1}, {"x": 2, "y": 9}, {"x": 2, "y": 6}]
+    curve = band(rows, "x", lambda row: row["y"])
+    assert (curve.x, curve.middle, curve.low, curve.high) == ([1, 2], [1, 6], [1, 5], [1, 9])
+    assert curve.scaled(2).high == [2, 18]
+    assert curve.at(1.4) == 1
+
+
+def test_figures_in_words() -> None:
+    assert [figure(value) for value in (0, 0.00012, 0.1234, 1.234, 12.34, 1234.5)] == [
+        "0.000",
+        "0.0001",
+        "0.123",
+        "1.23",
+        "12.3",
+        "1,234",
+    ]
+    assert (percent(0.0312), percent(0.98), percent(0.5, 1)) == ("3.1 %", "98 %", "50.0 %")
+    assert (seconds(2e-5), seconds(0.0123), seconds(3.21)) == ("20.0 µs", "12.3 ms", "3.21 s")
+    assert (listed(["a"]), listed(["a", "b", "c"])) == ("a", "a, b and c")

@@ -1,0 +1,141 @@
+"""Results are on disk at once, whole points only, and are found again; what cannot be written is told plainly."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+
+from hotbunk.errors import ConfigError, OutOfMemory
+from hotbunk.study import results as module
+from hotbunk.study.pace import Clock, Point, go
+from hotbunk.study.results import Results, Row
+
+
+def test_rows_are_there_again_when_the_folder_is_opened_anew(tmp_path: Path) -> None:
+    Results(tmp_path).add("bus", [{"size": 1, "speed": 2.5}, {"size": 2, "speed": 3.0}])
+    again = Results(tmp_path)
+    assert again.rows("bus") == [{"size": 1, "speed": 2.5}, {"size": 2, "speed": 3.0}]
+    assert again.rows("bus", size=2, speed=3.0) == [{"size": 2, "speed": 3.0}]
+    assert again.rows("offload") == []
+
+
+def test_half_a_line_is_dropped_and_written_over(tmp_path: Path) -> None:
+    Results(tmp_path).add("bus", [{"size": 1}])
+    with (tmp_path / "bus.jsonl").open("a") as journal:
+        journal.write('{"size": 2, "spe')
+    again = Results(tmp_path)
+    again.add("bus", [{"size": 3}])
+    assert Results(tmp_path).rows("bus") == [{"size": 1}, {"size": 3}]
+
+
+def test_results_are_not_added_to_by_accident(tmp_path: Path) -> None:
+    Results(tmp_path, resume=False).add("bus", [{"size": 1}])
+    with pytest.raises(ConfigError, match=f"{tmp_path}: has results already; give --resume to go on, or another --out"):
+        Results(tmp_path, resume=False)
+
+
+def test_a_full_disk_leaves_whole_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = Results(tmp_path)
+    results.add("bus", [{"size": 1}])
+
+    def half(write: Callable[[bytes], int], data: bytes) -> None:
+        write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched, pytest.raises(ConfigError) as error:
+        patched.setattr(module, "_write", half)
+        results.add("bus", [{"size": 2}, {"size": 3}])
+    assert str(error.value).startswith(f"{tmp_path}/bus.jsonl: cannot be written: No space left on device; what was")
+    assert results.rows("bus") == Results(tmp_path).rows("bus") == [{"size": 1}]
+
+
+def test_a_folder_that_cannot_be_had(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be used for results: Not a directory"):
+        Results(tmp_path / "file" / "folder")
+    (tmp_path / "bus.jsonl").write_text("no table\n")
+    with pytest.raises(ConfigError, match="is not a table of results"):
+        Results(tmp_path)
+
+
+def test_tables_are_exported_with_all_columns(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.add("context", [{"tokens": 1, "step": 0.5}, {"tokens": 2, "step": 1, "tier": "pinned"}])
+    files = results.export()
+    assert [file.name for file in files] == ["context.parquet", "context.csv"]
+    assert pyarrow.parquet.read_table(files[0]).to_pylist() == [
+        {"tokens": 1, "step": 0.5, "tier": None},
+        {"tokens": 2, "step": 1.0, "tier": "pinned"},
+    ]
+    assert files[1].read_text().splitlines()[0] == '"tokens","step","tier"'
+
+
+def test_a_note_takes_the_place_of_the_last(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.note("offload", "no time for 3 points")
+    results.note("bus", "left out")
+    results.note("offload", "no time for 1 points")
+    assert Results(tmp_path).notes == {"offload": "no time for 1 points", "bus": "left out"}
+    results.note("offload")
+    assert Results(tmp_path).notes == {"bus": "left out"}
+
+
+# ---------------------------------------------------------------- the pace
+
+
+def point(number: int, measure: Callable[[float], Mapping[str, Sequence[Row]]]) -> Point:
+    return Point("bus", f"point {number}", {"number": number}, measure)
+
+
+def test_points_are_measured_once(tmp_path: Path) -> None:
+    results, measured = Results(tmp_path), list[int]()
+
+    def points() -> list[Point]:
+        def row(number: int) -> dict[str, list[Row]]:
+            measured.append(number)
+            return {"bus": [{"value": 10 * number}], "memory": [{"value": number}]}
+
+        return [point(n, lambda _, n=n: row(n)) for n in range(3)]  # type: ignore[misc]
+
+    said: list[str] = []
+    assert go(points()[:2], results, Clock(), said.append) == 0
+    assert go(points(), Results(tmp_path), Clock(), said.append) == 0
+    assert measured == [0, 1, 2]
+    assert said == ["point 0 (1 of 2)", "point 1 (2 of 2)", "point 2 (1 of 1)"]
+    assert Results(tmp_path).rows("memory") == [{"number": n, "value": n} for n in range(3)]
+
+
+def test_time_is_shared_and_what_is_left_is_counted(tmp_path: Path) -> None:
+    given: list[float] = []
+
+    def row(seconds: float) -> dict[str, list[Row]]:
+        given.append(seconds)
+        return {"bus": [{}]} if len(given) < 3 else {}
+
+    results = Results(tmp_path)
+    assert go([point(n, row) for n in range(4)], results, Clock(1000), lambda _: None) == 2
+    assert [round(seconds) for seconds in given] == [250, 333, 500, 1000]
+    assert go([point(9, row)], results, Clock(0), lambda _: None) == 1
+    assert len(given) == 4
+
+
+def test_what_does_not_fit_is_noted_and_the_others_go_on(tmp_path: Path) -> None:
+    def refuse(seconds: float) -> Any:
+        raise OutOfMemory("no room for 3 bytes")
+
+    results = Results(tmp_path)
+    assert go([point(0, refuse), point(1, lambda _: {"bus": [{}]})], results, Clock(), lambda _: None) == 0
+    assert results.notes == {"point 0": "left out: no room for 3 bytes"}
+    assert results.rows("bus") == [{"number": 1}]
+
+
+def test_a_clock_without_a_budget_never_ends() -> None:
+    assert not Clock().part(0.1).over
+    assert Clock(0).over
+    assert 40 < Clock(100).part(0.5).left <= 50
