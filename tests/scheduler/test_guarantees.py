@@ -7,6 +7,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from hotbunk.scheduler import POLICIES, Bound, Scheduler, events
+from hotbunk.scheduler.policies import Turns
 from tests.scheduler.device import Device, placement
 
 
@@ -43,7 +44,9 @@ def devices(draw: st.DrawFn, endless: bool, steady: bool = True) -> Device:
 @given(devices(endless=True))
 def test_every_admitted_request_starts_within_the_bound(device: Device) -> None:
     device.run(until=1000.0)
-    wait = device.scheduler.policy.bound.wait
+    policy = device.scheduler.policy
+    assert isinstance(policy, Turns)
+    wait = policy.bound.wait
     for request in device.requests.values():
         assert request.refused or request.started is not None
         assert request.waited <= wait + 1e-6

@@ -32,8 +32,11 @@ the admission of newcomers until it does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from itertools import accumulate
+from dataclasses import dataclass
+from itertools import chain
+from math import inf
+
+import numpy as np
 
 from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
 
@@ -44,16 +47,6 @@ class Bound:
 
     wait: float = 120.0
     queue: int = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """A stay on the device that is owed to the waiting sequences of one model."""
-
-    model: str
-    deadline: float
-    cost: float
-    begun: bool = False
 
 
 def cost(model: Model, least: float) -> float:
@@ -68,9 +61,13 @@ def least_turn(model: Model, least: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Agenda:
-    """The turns to begin, earliest deadline first; what is ``due``, the begun included; the device's ``horizon``."""
+    """The ``first`` model that is owed a turn (None: nobody is) and how many ``turns`` are owed, the begun left out.
 
-    turns: tuple[Turn, ...]
+    What is ``due``, the begun turns included; the device's ``horizon``; seconds that its residents take to leave.
+    """
+
+    first: str | None
+    turns: int
     due: float
     horizon: float
     leaving: float
@@ -95,20 +92,29 @@ def agenda(snapshot: Snapshot, bound: Bound, least: float, everyone: bool = Fals
 
     ``least``: the longest that a least turn may be, in seconds.
     """
-    models = [m for m in snapshot.models.values() if m.resident or (m.retry <= snapshot.now and snapshot.fits(m))]
-    owed = sorted((t for m in models for t in _owed(m, bound, least, everyone)), key=lambda t: t.deadline)
-    work = accumulate(t.cost for t in owed)
-    due = min((t.deadline - w for t, w in zip(owed, work, strict=True)), default=float("inf"))
     residents = snapshot.residents()
     leaving = sum(m.leave for m in residents)
     horizon = max([snapshot.now, *(m.over for m in residents)]) + leaving
-    return Agenda(tuple(t for t in owed if not t.begun), due, horizon, leaving)
+    owed = [(m, heads) for m in snapshot.models.values() if (heads := _heads(snapshot, m, everyone))]
+    if not owed:
+        return Agenda(None, 0, inf, horizon, leaving)
+    counts = [len(heads) for _, heads in owed]
+    since = np.fromiter(chain.from_iterable(heads for _, heads in owed), float, sum(counts))
+    work = np.repeat([cost(m, least) for m, _ in owed], counts)
+    places = np.cumsum([0, *counts[:-1]])
+    begun = [m.phase is Phase.LOADING for m, _ in owed]
+    work[places[begun]] = 0.0
+    order = np.argsort(since, kind="stable")
+    due = float(np.min(since[order] - np.cumsum(work[order]))) + bound.wait
+    since[places[begun]] = inf
+    turns = len(since) - sum(begun)
+    first = int(np.searchsorted(places, int(np.argmin(since)), side="right")) - 1
+    return Agenda(owed[first][0].id if turns else None, turns, due, horizon, leaving)
 
 
-def _owed(model: Model, bound: Bound, least: float, everyone: bool) -> list[Turn]:
-    waiting = [s.since for s in model.queue if everyone or not s.started]
-    price = cost(model, least)
-    turns = [Turn(model.id, since + bound.wait, price) for since in waiting[:: model.slots]]
-    if turns and model.phase is Phase.LOADING:
-        turns[0] = replace(turns[0], cost=0.0, begun=True)
-    return turns
+def _heads(snapshot: Snapshot, model: Model, everyone: bool) -> tuple[float, ...]:
+    """Since when those wait who head the turns that a model is owed."""
+    heads = model.all_heads if everyone else model.heads
+    if not heads or model.resident or (model.retry <= snapshot.now and snapshot.fits(model)):
+        return heads
+    return ()

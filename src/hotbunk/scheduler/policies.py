@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import ClassVar, Protocol
 
-from hotbunk.scheduler.actions import Decision, Load, Resume, Start, Suspend, Unload
-from hotbunk.scheduler.agenda import Agenda, Bound, agenda, cost
+from hotbunk.scheduler.actions import Decision, Load, Refuse, Resume, Start, Suspend, Unload
+from hotbunk.scheduler.agenda import Agenda, Bound, agenda, cost, least_turn
 from hotbunk.scheduler.room import Claims, Room, find, shed
 from hotbunk.scheduler.snapshot import Model, Phase, Sequence, Snapshot
 
@@ -22,21 +22,16 @@ class Verdict:
 
 
 class Policy(Protocol):
-    """A way to decide. ``decide`` is asked again, with its actions carried out, until it has none."""
+    """A way to decide. It keeps no state: whatever it goes by is in the snapshot."""
 
-    @property
-    def bound(self) -> Bound:
-        """The promise on waiting."""
+    def admit(self, snapshot: Snapshot, model: Model, sequence: int) -> Refuse | None:
+        """Whether a request that has just come for ``model``, and is the last in its queue, may wait there."""
 
-    @property
-    def quantum(self) -> float:
-        """Seconds that a least turn lasts at most."""
-
-    def agenda(self, snapshot: Snapshot, everyone: bool = False) -> Agenda:
-        """What is promised to the unstarted; or what is owed to everyone who waits."""
+    def least(self, model: Model) -> float:
+        """Seconds that a turn of ``model`` lasts at the least, from when it is ready."""
 
     def decide(self, snapshot: Snapshot) -> Verdict:
-        """The next actions; each must be legal after those before it."""
+        """The next actions, each legal after those before it. It is asked again, with them done, until it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,40 +52,55 @@ class Turns:
         """When the turn of a busy model ends if its room is wanted; inf: when it has nothing left to do."""
         raise NotImplementedError
 
-    def agenda(self, snapshot: Snapshot, everyone: bool = False) -> Agenda:
-        """What is promised to the unstarted, or owed to everyone; no least turn is longer than the quantum."""
-        return agenda(snapshot, self.bound, self.quantum, everyone)
+    def admit(self, snapshot: Snapshot, model: Model, sequence: int) -> Refuse | None:
+        """Admit whom we can serve within the bound; one who would be alone in waiting is always admitted."""
+        if sum(len(m.queue) for m in snapshot.models.values()) == 1:
+            return None
+        waiting = snapshot.waiting()
+        if waiting > self.bound.queue:
+            return Refuse(model.id, f"{waiting - 1} requests wait, as many as may", sequence, 1.0)
+        owed = agenda(snapshot, self.bound, self.quantum, everyone=True)
+        if owed.turns > 1 and not owed.feasible:
+            late = owed.horizon - owed.due
+            why = f"it could not be started within {self.bound.wait:g} s: {owed.turns - 1} turns are owed already"
+            return Refuse(model.id, why, sequence, late)
+        return None
+
+    def least(self, model: Model) -> float:
+        """As long as its moves take, but no longer than the quantum."""
+        return least_turn(model, self.quantum)
 
     def decide(self, snapshot: Snapshot) -> Verdict:
         """Start what can start, then make room and load where that can be done now; else say when to ask again.
 
         Before all that, whoever is too much for a budget that has fallen leaves.
         """
-        if not snapshot.up:
+        if not snapshot.up or snapshot.calm:
             return Verdict()
         if snapshot.excess > 0 and (surplus := shed(snapshot, self.ends)):
             return Verdict([a for m in surplus for a in _eviction(m, "the device has less memory for us than before")])
-        agenda = self.agenda(snapshot)
-        forced = bool(agenda.turns) and snapshot.now >= agenda.forced
-        rooms = list(self._rooms(snapshot, agenda, forced))
-        starts = [a for m in snapshot.models.values() for a in _starts(m, self._barrier(m, rooms, snapshot.now))]
+        owed = agenda(snapshot, self.bound, self.quantum)
+        forced = owed.first is not None and snapshot.now >= owed.forced
+        rooms = list(self._rooms(snapshot, owed, forced))
+        ready = [m for m in snapshot.models.values() if m.queue and m.free_slots]
+        starts = [a for m in ready for a in _starts(m, self._barrier(m, rooms, snapshot.now))]
         if starts:
             return Verdict(starts)
         for room in rooms:
             if room.ready <= snapshot.now and (moves := _moves(snapshot, room, forced)):
                 return Verdict(moves)
-        if forced and (rotation := _rotation(snapshot, snapshot.models[agenda.turns[0].model])):
+        if forced and owed.first and (rotation := _rotation(snapshot, snapshot.models[owed.first])):
             return Verdict(rotation)
-        soon = [agenda.forced, *(r.ready for r in rooms)]
+        soon = [owed.forced, *(r.ready for r in rooms)]
         soon += [moment for m in snapshot.models.values() for moment in (m.retry, m.over)]
         return Verdict([], min((t for t in soon if t > snapshot.now), default=inf))
 
-    def _rooms(self, snapshot: Snapshot, agenda: Agenda, forced: bool) -> Iterator[Room]:
+    def _rooms(self, snapshot: Snapshot, owed: Agenda, forced: bool) -> Iterator[Room]:
         """A room for each absent model that is wanted, as far as that delays nobody beyond the bound."""
         claims = Claims()
-        first = agenda.turns[0].model if agenda.turns else None
+        first = owed.first
         for model in self._wanted(snapshot, first if forced else None):
-            if model.retry > snapshot.now or not (model.id == first or agenda.spare(cost(model, self.quantum))):
+            if model.retry > snapshot.now or not (model.id == first or owed.spare(cost(model, self.quantum))):
                 continue
             room = find(snapshot, model, claims, _least if forced and model.id == first else self._ends_for(model))
             if room and (model.sought or _harmless(room, snapshot.now)):
@@ -201,6 +211,5 @@ def _rotation(snapshot: Snapshot, model: Model) -> list[Decision]:
     full = model.phase is Phase.READY and model.free_slots == 0 and not model.suspending
     if not full or snapshot.now < model.over:
         return []
-    newcomers = sum(not s.started for s in model.queue)
-    oldest = sorted(model.running, key=lambda s: s.since)[:newcomers]
+    oldest = sorted(model.running, key=lambda s: s.since)[: len(model.newcomers)]
     return [Suspend(model.id, "its slot is due to one who has waited to the bound", s.id) for s in oldest]

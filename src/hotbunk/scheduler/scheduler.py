@@ -4,10 +4,9 @@ from collections.abc import Iterable
 from math import inf
 
 from hotbunk.scheduler import actions, events
-from hotbunk.scheduler.agenda import Bound, least_turn
 from hotbunk.scheduler.ledger import carry_out, observe
 from hotbunk.scheduler.policies import Policy
-from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
+from hotbunk.scheduler.snapshot import Phase, Snapshot
 
 
 class Scheduler:
@@ -37,7 +36,7 @@ class Scheduler:
         for action in decided:
             model = self.snapshot.models[action.model]
             move = model.load if isinstance(action, actions.Load) else model.leave
-            least = least_turn(model, self.policy.quantum)
+            least = self.policy.least(model)
             self.snapshot = carry_out(self.snapshot, action, base + move + least, least)
         return decided
 
@@ -46,24 +45,12 @@ class Scheduler:
         model = self.snapshot.models.get(getattr(event, "model", ""))
         match event:
             case events.Submitted() if model:
-                return self._refusals(model, event.sequence)
+                refusal = self.policy.admit(self.snapshot, model, event.sequence)
+                return [refusal] if refusal else []
             case events.Dismissed() if model and model.phase is Phase.READY:
                 why = "an administrator's order"
                 return [*(actions.Suspend(model.id, why, s.id) for s in model.running), actions.Unload(model.id, why)]
             case events.Wanted() if model and model.phase is Phase.READY and event.placement:
                 if event.placement.device.total <= self.snapshot.free + model.bytes:
                     return [actions.Resize(model.id, event.why, event.placement)]
-        return []
-
-    def _refusals(self, model: Model, sequence: int) -> list[actions.Decision]:
-        """Admit whom we can serve within the bound; one who would be alone in waiting is always admitted."""
-        bound: Bound = self.policy.bound
-        waiting = self.snapshot.waiting()
-        agenda = self.policy.agenda(self.snapshot, everyone=True)
-        if waiting > bound.queue:
-            return [actions.Refuse(model.id, f"{waiting - 1} requests wait, as many as may", sequence, 1.0)]
-        if len(agenda.turns) > 1 and not agenda.feasible:
-            late = agenda.horizon - agenda.due
-            why = f"it could not be started within {bound.wait:g} s: {len(agenda.turns) - 1} turns are owed already"
-            return [actions.Refuse(model.id, why, sequence, late)]
         return []

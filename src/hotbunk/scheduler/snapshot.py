@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cached_property
 
 from hotbunk.placement import Placement
 
@@ -30,9 +31,9 @@ class Sequence:
     held: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Model:
-    """A model, its place, and those who want it.
+    """A model, its place, and those who want it. What follows from it is worked out once.
 
     ``placements`` are the ways it may be loaded, best first. ``load`` and ``leave`` bound the seconds that bringing it
     in and taking it out (its sequences' state included) may take. A **turn** is one stay on the device: ``over`` is
@@ -59,7 +60,7 @@ class Model:
     running: tuple[Sequence, ...] = ()
     suspending: tuple[Sequence, ...] = ()
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         """Device bytes it takes now, or is about to take, or has not yet given back."""
         return self.placement.device.total if self.placement else 0
@@ -80,17 +81,32 @@ class Model:
         """Whether it takes device memory."""
         return self.phase is not Phase.ABSENT
 
+    @cached_property
+    def newcomers(self) -> tuple[Sequence, ...]:
+        """Those who wait and have not been started yet."""
+        return tuple(s for s in self.queue if not s.started)
+
     @property
     def entry(self) -> tuple[Sequence, ...]:
         """Those who wait, in the order in which they may enter: newcomers, whose start is promised, then preempted."""
-        return tuple(sorted(self.queue, key=lambda s: s.started))
+        return (*self.newcomers, *(s for s in self.queue if s.started))
+
+    @cached_property
+    def heads(self) -> tuple[float, ...]:
+        """Since when the first of each turn waits that is owed to newcomers; a turn is for as many as have slots."""
+        return tuple(s.since for s in self.newcomers[:: self.slots])
+
+    @cached_property
+    def all_heads(self) -> tuple[float, ...]:
+        """The same for everyone who waits."""
+        return tuple(s.since for s in self.queue[:: self.slots])
 
     @property
     def idle(self) -> bool:
         """Ready, and nobody has a use for it."""
         return self.phase is Phase.READY and not (self.running or self.suspending or self.queue)
 
-    @property
+    @cached_property
     def demand(self) -> float | None:
         """Since when somebody waits for it; None if nobody does."""
         since = [self.queue[0].since] if self.queue else []
@@ -110,7 +126,7 @@ class Model:
         yield from self.suspending
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Snapshot:
     """One device at one moment. ``up`` is False while its worker is being restarted.
 
@@ -122,7 +138,7 @@ class Snapshot:
     up: bool = True
     models: Mapping[str, Model] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def used(self) -> int:
         """Device bytes taken or promised."""
         return sum(m.bytes for m in self.models.values())
@@ -138,11 +154,24 @@ class Snapshot:
         leaving = sum(m.bytes for m in self.models.values() if m.phase is Phase.LEAVING)
         return self.used - leaving - self.budget
 
+    @cached_property
+    def keeps(self) -> bool:
+        """Whether there is a model to be kept on the device."""
+        return any(m.keep for m in self.models.values())
+
+    @property
+    def calm(self) -> bool:
+        """Whether nobody waits for anything: no sequence for a slot, no absent model to be loaded, no byte too much."""
+        quiet = all(not m.queue and (m.resident or not m.sought) for m in self.models.values())
+        return quiet and self.excess <= 0 and all(m.expected <= self.now or m.resident for m in self.models.values())
+
     def kept(self, model: Model, besides: Collection[str] = ()) -> int:
         """Bytes of the budget that are not for ``model`` but for those to be kept, apart from ``besides``.
 
         One to be kept yields to those known before it; what cannot be there anyway gets nothing.
         """
+        if not self.keeps:
+            return 0
         taken, known = 0, False
         for other in self.models.values():
             if other.id == model.id:
@@ -163,7 +192,7 @@ class Snapshot:
 
     def waiting(self) -> int:
         """How many sequences have not been started yet."""
-        return sum(not s.started for m in self.models.values() for s in m.queue)
+        return sum(len(m.newcomers) for m in self.models.values())
 
     def put(self, model: Model) -> Snapshot:
         """The same moment with one model changed."""
