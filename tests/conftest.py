@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,21 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def rpc_device(environment: dict[str, str]) -> Iterator[str]:
-    """An RPC device of this machine's CPU, in a process of its own; one thread, since more would contend for cores."""
+    """An RPC device of this machine's CPU, in a process of its own. It serves one client at a time."""
+    with rpc(environment) as device:
+        yield device
+
+
+@pytest.fixture
+def own_rpc_device(environment: dict[str, str]) -> Iterator[str]:
+    """Another one, for a test whose module has a client at the first."""
+    with rpc(environment) as device:
+        yield device
+
+
+@contextmanager
+def rpc(environment: dict[str, str]) -> Iterator[str]:
+    """One thread, since more would contend for cores."""
     command = [sys.executable, "-m", "hotbunk.llama.rpc", "--threads", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as server:
         assert server.stdout

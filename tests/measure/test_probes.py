@@ -98,10 +98,10 @@ def test_a_device_that_is_not_there_is_said_in_a_sentence() -> None:
         roofline("CUDA9", 1)
 
 
-def test_an_ordinary_load_gives_the_same_answer_across_a_preemption(rpc_device: str, smollm2: Path) -> None:
+def test_an_ordinary_load_gives_the_same_answer_across_a_preemption(own_rpc_device: str, smollm2: Path) -> None:
     def answers(*options: str) -> list[list[int]]:
         """Without and with an interruption."""
-        with worker(rpc_device, 1, *options) as wire:
+        with worker(own_rpc_device, 1, *options) as wire:
             probes, found = Probes(wire, "small", str(smollm2)), []
             assert wire.hello.moves is not bool(options)
             for interrupted in (False, True):
