@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from hotbunk.llama.device import open_device
 from hotbunk.llama.model import Model
+from hotbunk.shelf import HALF_LIFE, Place, choose
 from hotbunk.worker.machine import cores, free_memory, nodes
 from hotbunk.worker.protocol import Loaded, Resize, Unload, Unloaded
-from hotbunk.worker.store import HALF_LIFE, Place, Store, choose
+from hotbunk.worker.store import Store
 
 from .rig import SAMPLINGS, Rig, tokens
 

@@ -84,6 +84,13 @@ class Costs:
         """So many tokens of one sequence, after ``start`` that are evaluated."""
         return self.estimate(_asked(Kind.PREFILL, placement, tokens=tokens, start=start))
 
+    def chunk(self, placement: Placement, start: int, tokens: int) -> Estimate:
+        """One chunk of a prefill, after ``start`` tokens; what a whole prefill takes besides comes with the first."""
+        row = self.row(_asked(Kind.PREFILL, placement, tokens=tokens, start=start))
+        if start:
+            row[0] = 0.0
+        return self.fits[Kind.PREFILL].predict(row)
+
     def load(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
         """Give the model its placement: promotion and context, which overlap where memory is pinned."""
         promotion = self.promote(placement, before, pinned)

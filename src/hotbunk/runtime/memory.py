@@ -173,7 +173,7 @@ class Memory:
         for entry in self._entries.values():
             snapshot, offer = self._snapshot(), entry.placement
             model = snapshot.models.get(entry.served.id)
-            if not (entry.cramped and offer and model and model.idle) or snapshot.waiting():
+            if not (entry.cramped and offer and model and model.idle) or snapshot.waiting:
                 continue
             if model.bytes < offer.device.total <= snapshot.free + model.bytes:
                 self._tell(events.Wanted(monotonic(), model.id, offer, "there is more device memory again"))

@@ -33,12 +33,14 @@ the admission of newcomers until it does.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import chain
 from math import inf
 
 import numpy as np
 
 from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
+
+_MANY = 64
+"""Turns from which on arrays are faster than lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,24 +94,35 @@ def agenda(snapshot: Snapshot, bound: Bound, least: float, everyone: bool = Fals
 
     ``least``: the longest that a least turn may be, in seconds.
     """
-    residents = snapshot.residents()
+    residents = snapshot.residents
     leaving = sum(m.leave for m in residents)
     horizon = max([snapshot.now, *(m.over for m in residents)]) + leaving
-    owed = [(m, heads) for m in snapshot.models.values() if (heads := _heads(snapshot, m, everyone))]
-    if not owed:
-        return Agenda(None, 0, inf, horizon, leaving)
-    counts = [len(heads) for _, heads in owed]
-    since = np.fromiter(chain.from_iterable(heads for _, heads in owed), float, sum(counts))
-    work = np.repeat([cost(m, least) for m, _ in owed], counts)
-    places = np.cumsum([0, *counts[:-1]])
-    begun = [m.phase is Phase.LOADING for m, _ in owed]
-    work[places[begun]] = 0.0
-    order = np.argsort(since, kind="stable")
-    due = float(np.min(since[order] - np.cumsum(work[order]))) + bound.wait
-    since[places[begun]] = inf
-    turns = len(since) - sum(begun)
-    first = int(np.searchsorted(places, int(np.argmin(since)), side="right")) - 1
-    return Agenda(owed[first][0].id if turns else None, turns, due, horizon, leaving)
+    since, work = list[float](), list[float]()
+    first, soonest, begun = None, inf, 0
+    for model in snapshot.queued:
+        heads = _heads(snapshot, model, everyone)
+        loading = model.phase is Phase.LOADING and bool(heads)
+        since += heads
+        work += [cost(model, least)] * len(heads)
+        if loading:
+            work[-len(heads)] = 0.0
+            begun += 1
+        if len(heads) > loading and heads[loading] < soonest:
+            first, soonest = model.id, heads[loading]
+    return Agenda(first, len(since) - begun, bound.wait + _slack(since, work), horizon, leaving)
+
+
+def _slack(since: list[float], work: list[float]) -> float:
+    """The least of ``since`` less the work up to it, in the order of ``since``; inf if there is none."""
+    if len(since) > _MANY:
+        when = np.array(since)
+        order = np.argsort(when, kind="stable")
+        return float(np.min(when[order] - np.cumsum(np.array(work)[order])))
+    least, done = inf, 0.0
+    for at, seconds in sorted(zip(since, work, strict=True)):
+        done += seconds
+        least = min(least, at - done)
+    return least
 
 
 def _heads(snapshot: Snapshot, model: Model, everyone: bool) -> tuple[float, ...]:

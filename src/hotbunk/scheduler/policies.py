@@ -54,9 +54,9 @@ class Turns:
 
     def admit(self, snapshot: Snapshot, model: Model, sequence: int) -> Refuse | None:
         """Admit whom we can serve within the bound; one who would be alone in waiting is always admitted."""
-        if sum(len(m.queue) for m in snapshot.models.values()) == 1:
+        if sum(len(m.queue) for m in snapshot.queued) == 1:
             return None
-        waiting = snapshot.waiting()
+        waiting = snapshot.waiting
         if waiting > self.bound.queue:
             return Refuse(model.id, f"{waiting - 1} requests wait, as many as may", sequence, 1.0)
         owed = agenda(snapshot, self.bound, self.quantum, everyone=True)
@@ -82,7 +82,7 @@ class Turns:
         owed = agenda(snapshot, self.bound, self.quantum)
         forced = owed.first is not None and snapshot.now >= owed.forced
         rooms = list(self._rooms(snapshot, owed, forced))
-        ready = [m for m in snapshot.models.values() if m.queue and m.free_slots]
+        ready = [m for m in snapshot.queued if m.free_slots]
         starts = [a for m in ready for a in _starts(m, self._barrier(m, rooms, snapshot.now))]
         if starts:
             return Verdict(starts)

@@ -51,7 +51,7 @@ def find(snapshot: Snapshot, model: Model, claims: Claims, ends: Callable[[Model
 
 
 def _victims(snapshot: Snapshot, need: int, claims: Claims, ends: Callable[[Model], float]) -> tuple[Model, ...]:
-    residents = [m for m in snapshot.residents() if not m.keep]
+    residents = [m for m in snapshot.residents if not m.keep]
     coming = [m for m in residents if m.phase is Phase.LEAVING or m.id in claims.leaving]
     missing = need - snapshot.free - sum(m.bytes for m in coming)
     staying = [m for m in residents if m not in coming]

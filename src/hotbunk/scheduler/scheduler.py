@@ -32,7 +32,7 @@ class Scheduler:
 
     def _apply(self, decided: Iterable[actions.Decision]) -> list[actions.Decision]:
         decided = list(decided)
-        base = max([self.snapshot.now, *(m.over for m in self.snapshot.residents())])
+        base = max([self.snapshot.now, *(m.over for m in self.snapshot.residents)])
         for action in decided:
             model = self.snapshot.models[action.model]
             move = model.load if isinstance(action, actions.Load) else model.leave

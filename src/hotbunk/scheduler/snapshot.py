@@ -76,7 +76,7 @@ class Model:
         ready = self.phase is Phase.READY
         return self.slots - len(self.running) - len(self.suspending) if ready else 0
 
-    @property
+    @cached_property
     def resident(self) -> bool:
         """Whether it takes device memory."""
         return self.phase is not Phase.ABSENT
@@ -101,7 +101,7 @@ class Model:
         """The same for everyone who waits."""
         return tuple(s.since for s in self.queue[:: self.slots])
 
-    @property
+    @cached_property
     def idle(self) -> bool:
         """Ready, and nobody has a use for it."""
         return self.phase is Phase.READY and not (self.running or self.suspending or self.queue)
@@ -114,7 +114,7 @@ class Model:
             since.append(self.wanted)
         return min(since, default=None)
 
-    @property
+    @cached_property
     def sought(self) -> bool:
         """Whether it has a claim to the device: somebody waits for it, or it is to be kept there."""
         return self.keep or self.demand is not None
@@ -141,7 +141,7 @@ class Snapshot:
     @cached_property
     def used(self) -> int:
         """Device bytes taken or promised."""
-        return sum(m.bytes for m in self.models.values())
+        return sum(m.bytes for m in self.residents)
 
     @property
     def free(self) -> int:
@@ -151,7 +151,7 @@ class Snapshot:
     @property
     def excess(self) -> int:
         """Bytes above the budget that nobody gives back yet."""
-        leaving = sum(m.bytes for m in self.models.values() if m.phase is Phase.LEAVING)
+        leaving = sum(m.bytes for m in self.residents if m.phase is Phase.LEAVING)
         return self.used - leaving - self.budget
 
     @cached_property
@@ -162,8 +162,9 @@ class Snapshot:
     @property
     def calm(self) -> bool:
         """Whether nobody waits for anything: no sequence for a slot, no absent model to be loaded, no byte too much."""
-        quiet = all(not m.queue and (m.resident or not m.sought) for m in self.models.values())
-        return quiet and self.excess <= 0 and all(m.expected <= self.now or m.resident for m in self.models.values())
+        if self.queued or self.excess > 0:
+            return False
+        return all(m.resident or not (m.sought or m.expected > self.now) for m in self.models.values())
 
     def kept(self, model: Model, besides: Collection[str] = ()) -> int:
         """Bytes of the budget that are not for ``model`` but for those to be kept, apart from ``besides``.
@@ -186,13 +187,20 @@ class Snapshot:
         kept = self.kept(model)
         return any(placement.device.total + kept <= self.budget for placement in model.placements)
 
-    def residents(self) -> list[Model]:
+    @cached_property
+    def residents(self) -> tuple[Model, ...]:
         """The models that take device memory."""
-        return [m for m in self.models.values() if m.resident]
+        return tuple(m for m in self.models.values() if m.resident)
 
+    @cached_property
+    def queued(self) -> tuple[Model, ...]:
+        """The models for which somebody waits."""
+        return tuple(m for m in self.models.values() if m.queue)
+
+    @cached_property
     def waiting(self) -> int:
         """How many sequences have not been started yet."""
-        return sum(len(m.newcomers) for m in self.models.values())
+        return sum(len(m.newcomers) for m in self.queued)
 
     def put(self, model: Model) -> Snapshot:
         """The same moment with one model changed."""

@@ -1,9 +1,6 @@
 """The host store: which models' weights are kept in (pinned) host memory, filled in the background.
 
-What a place in the store is worth to a model is how often it is loaded: each load saves the difference between a copy
-from the mapped file and one from pinned memory, which grows with the model's bytes, and so does the place it takes.
-The worth of a load halves every ``HALF_LIFE`` seconds. Models come in the order of their worth, then in the order in
-which they were opened, and a model gives way only to one of more worth, while nothing of it is on the device.
+What a place is worth to a model, and who gives way to whom: ``shelf``.
 """
 
 from __future__ import annotations
@@ -11,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from time import monotonic
 
 import numpy as np
@@ -22,47 +18,13 @@ from hotbunk.llama.copy import Copy
 from hotbunk.llama.device import Device
 from hotbunk.llama.model import Model
 from hotbunk.llama.pinned import Block
+from hotbunk.shelf import Place, choose
 
-__all__ = ["HALF_LIFE", "Place", "Store", "choose"]
+__all__ = ["Store"]
 
 log = logging.getLogger("hotbunk.worker")
 
-HALF_LIFE = 600.0
 _SLICE = 64 << 20  # bytes of the arena that are touched at a time
-
-
-@dataclass(slots=True)
-class Place:
-    """A model's claim to the store: the bytes it would take, and what its loads so far were worth at ``at``."""
-
-    size: int
-    worth: float = 0.0
-    at: float = 0.0
-    stored: bool = False
-
-    def now(self, moment: float) -> float:
-        """Its worth at a moment."""
-        return float(self.worth * 0.5 ** ((moment - self.at) / HALF_LIFE))
-
-    def load(self, moment: float) -> None:
-        """It has been loaded once more."""
-        self.worth, self.at = self.now(moment) + 1, moment
-
-
-def choose(places: dict[str, Place], budget: int, busy: set[str], moment: float) -> tuple[str, list[str]] | None:
-    """The model to take in next, and those to give up for it; None if all is as it should be."""
-    free = budget - sum(place.size for place in places.values() if place.stored)
-    ranked = sorted(places, key=lambda name: -places[name].now(moment))
-    for name in (name for name in ranked if not places[name].stored):
-        worth, missing, leaving = places[name].now(moment), places[name].size - free, list[str]()
-        for other in (other for other in reversed(ranked) if places[other].stored and other not in busy):
-            if missing <= 0 or places[other].now(moment) >= worth:
-                break
-            leaving.append(other)
-            missing -= places[other].size
-        if missing <= 0:
-            return name, leaving
-    return None
 
 
 class Store:

@@ -1,0 +1,66 @@
+"""What a placement takes in bytes, by formula, where there is no worker to ask for a dry load.
+
+    weights = dense and experts of the layers on a side
+    kv      = slots * sum over the cached layers of row * min(context, window + CHUNK)
+    compute = COMPUTE on each side that has layers
+
+The embedding table is always on the host and is not counted, nor is what the host store has anyway. libllama's dry
+loads say the same of weights and KV cache to the byte; its compute buffers were 84 to 122 MB there for the shapes of
+the study (8 slots or fewer, flash attention), and hardly depend on the context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hotbunk.costs.anatomy import Anatomy, Share
+from hotbunk.costs.plan import ladder
+from hotbunk.placement import Footprint, Placement
+
+__all__ = ["COMPUTE", "offers", "price"]
+
+COMPUTE = 120_000_000
+CHUNK = 512  # tokens that a window's cache holds besides the window
+
+
+def price(anatomy: Anatomy, layers: int, context: int, slots: int, experts: int | None = None) -> Placement:
+    """A placement with its bytes."""
+    bare = Placement(layers, context, slots, experts=experts, cached=layers)
+    device, host = anatomy.shares(bare)
+    kv = _kv(device, context) * slots, _kv(host, context) * slots
+    here = Footprint(_weights(device), kv[0], COMPUTE if layers > 1 else 0)
+    there = Footprint(0, kv[1], COMPUTE if layers < len(anatomy.layers) else 0)
+    return Placement(layers, context, slots, here, there, experts, layers)
+
+
+def offers(anatomy: Anatomy, context: int, slots: int, budget: int) -> tuple[Placement, ...]:
+    """The placements worth offering within a budget, most of the model first: all of it, the most that fits, and rungs.
+
+    Empty if not even the model's buffers fit.
+    """
+    layers = len(anatomy.layers)
+    places = [price(anatomy, count, context, slots) for count in range(layers, -1, -1)]
+    if anatomy.experts:  # experts are given up first: each token reads but a few of them
+        blocks = range(anatomy.blocks - 1, -1, -1)
+        places[1:1] = [price(anatomy, layers, context, slots, count) for count in blocks]
+    fitting = [place for place in places if place.device.total <= budget]
+    return tuple(dict.fromkeys([*fitting[:1], *_rungs(fitting, layers)]))
+
+
+def _rungs(places: Sequence[Placement], layers: int) -> list[Placement]:
+    whole = [place for place in places if place.layers == layers]
+    mixed = whole[1 :: max(1, len(whole) // 4)]
+    return [
+        *whole[:1],
+        *mixed,
+        *(place for place in places if place.layers in ladder(layers) and place.layers < layers),
+    ]
+
+
+def _weights(share: Share) -> int:
+    dense = sum(sum(layer.dense.values()) for layer in share.weights)
+    return dense + sum(sum(layer.experts.values()) for layer in share.experts)
+
+
+def _kv(share: Share, context: int) -> int:
+    return sum(layer.row * min(context, layer.window + CHUNK if layer.window else context) for layer in share.cached)

@@ -1,0 +1,338 @@
+"""The simulated device: what the worker's engine would do, in the order in which it would, and how long that takes.
+
+One loop takes turns among the loaded models. A turn is one decode step of all the model's decoding sequences, then one
+chunk of its oldest prefilling one. Commands are carried out between turns; what was ordered during a turn waits for
+its end. Bytes of a promotion come over the bus by themselves while others compute, one promotion after the other;
+making a context, giving memory back and carrying KV caches stop the loop. A restarting peer (``moving.Restart``) stops
+nothing while it loads, since that is another process.
+
+Steps whose cost is the same are taken together: nothing happens per token. Between two events the clock moves on by
+
+    sum over the models of k * step(n, tile)
+
+for as many rounds ``k`` as pass before a sequence ends, a context fills its tile, a command comes or a load arrives.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from math import ceil, inf
+
+from hotbunk.outcomes.outcome import Usage
+from hotbunk.placement import Placement
+from hotbunk.scheduler import actions, events
+from hotbunk.simulator.moving import Moving
+from hotbunk.simulator.pace import CHUNK, TILE, Pace, Priced
+
+__all__ = ["Device", "Job"]
+
+Command = actions.Load | actions.Resize | actions.Unload | actions.Start | actions.Suspend | actions.Resume
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A request on its way: ``todo`` tokens of its prompt are to be evaluated, ``left`` to be generated.
+
+    ``behind`` tokens are in the KV cache. ``first`` is when its first token came.
+    """
+
+    number: int
+    model: str
+    todo: int
+    left: int
+    behind: int = 0
+    first: float = -1.0
+
+
+class _Runner:
+    """A loaded model. ``longest`` and ``least``: most tokens behind, and fewest left, of those that decode."""
+
+    __slots__ = ("decoding", "least", "longest", "model", "pace", "prefilling", "ready", "step")
+
+    def __init__(self, model: str, pace: Pace) -> None:
+        self.model, self.pace = model, pace
+        self.decoding: list[Job] = []
+        self.prefilling: deque[Job] = deque()
+        self.ready = False
+        self.longest = self.least = 0
+        self.step = 0.0
+
+    def regard(self) -> None:
+        """Who decodes has changed."""
+        if self.decoding:
+            self.longest = max(job.behind for job in self.decoding)
+            self.least = min(job.left for job in self.decoding)
+            self.step = self.pace.step(len(self.decoding), self.longest + 1)
+
+    def advance(self, rounds: int) -> None:
+        """So many decode steps have been taken."""
+        for job in self.decoding:
+            job.behind += rounds
+            job.left -= rounds
+        self.longest += rounds
+        self.least -= rounds
+        self.step = self.pace.step(len(self.decoding), self.longest + 1)
+
+    def same(self) -> int:
+        """How many steps cost what the next one does."""
+        return TILE - self.longest % TILE
+
+    def remove(self, job: Job) -> bool:
+        """Take a sequence out; whether it was there."""
+        if job in self.decoding:
+            self.decoding.remove(job)
+            self.regard()
+            return True
+        if job in self.prefilling:
+            self.prefilling.remove(job)
+            return True
+        return False
+
+
+class Device:
+    """Give it commands with ``order`` and time with ``run``; what it has to report it calls back with.
+
+    Attributes:
+        clock: up to when it has worked, in seconds.
+        usage: what it has done so far.
+    """
+
+    def __init__(self, costs: dict[str, Priced], moving: Moving, report: Callable[[float, events.Event], None]) -> None:
+        """``costs`` by model; ``report`` hears what the scheduler shall be told, and when, in order."""
+        self.clock = 0.0
+        self.usage = Usage()
+        self._costs, self._moving, self._report = costs, moving, report
+        self._paces: dict[tuple[str, Placement], Pace] = {}
+        self._runners: dict[str, _Runner] = {}
+        self._turns: deque[_Runner] = deque()
+        self._inbox: deque[tuple[float, Command]] = deque()
+        self._coming: list[tuple[float, int, Callable[[], None]]] = []
+        self._ticket = count()
+        self._jobs: dict[int, Job] = {}
+        self._bus = 0.0  # until when promotions are under way
+        self.reported = False
+
+    def add(self, job: Job) -> None:
+        """A sequence that ``Start`` may name."""
+        self._jobs[job.number] = job
+
+    def drop(self, job: Job) -> None:
+        """It is not going to be started."""
+        del self._jobs[job.number]
+
+    def order(self, at: float, command: Command) -> None:
+        """Have a command carried out, between turns and not before ``at``."""
+        self._inbox.append((at, command))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing would ever happen here by itself."""
+        return not (self._inbox or self._coming or any(r.decoding or r.prefilling for r in self._turns))
+
+    def run(self, until: float) -> None:
+        """Work up to ``until`` (a turn under way then is finished), or until there is something to report."""
+        self.reported = False
+        while self.clock < until and not self.reported:
+            if self._inbox and self._inbox[0][0] <= self.clock:
+                self._carry_out(self._inbox.popleft()[1])
+            elif self._coming and self._coming[0][0] <= self.clock:
+                heapq.heappop(self._coming)[2]()
+            else:
+                self._work(min(until, self._next()))
+
+    # ------------------------------------------------------------ turns
+
+    def _next(self) -> float:
+        """When something comes from outside of the loop."""
+        soon = self._inbox[0][0] if self._inbox else inf
+        return min(soon, self._coming[0][0]) if self._coming else soon
+
+    def _work(self, until: float) -> None:
+        active = [r for r in self._turns if r.ready and (r.decoding or r.prefilling)]
+        if not active:
+            self._wait(until)
+            return
+        if not any(r.prefilling for r in active):
+            cycle = sum(r.step for r in active)
+            last = len(active) == 1  # then a round ends with the turn in which somebody ends
+            rounds = min(min(r.least - 1 + last, r.same()) for r in active)
+            if (until - self.clock) < rounds * cycle:
+                rounds = ceil((until - self.clock) / cycle) if last else int((until - self.clock) / cycle)
+            if rounds > 0:
+                self._compute(rounds * cycle)
+                for runner in active:
+                    runner.advance(rounds)
+                    if not runner.least:
+                        self._end(runner)
+                while self._turns[-1] not in active:  # the last one who has had a turn
+                    self._turns.rotate(1)
+                return
+        self._turns.rotate(-1)
+        while self._turns[-1] not in active:
+            self._turns.rotate(-1)
+        self._turn(self._turns[-1])
+
+    def _turn(self, runner: _Runner) -> None:
+        job = runner.prefilling[0] if runner.prefilling else None
+        if runner.decoding:
+            self._compute(runner.step)
+            runner.advance(1)
+            if not runner.least:
+                self._end(runner)
+        if job:
+            self._prefill(runner, job)
+
+    def _prefill(self, runner: _Runner, job: Job) -> None:
+        tokens = min(CHUNK, job.todo)
+        self._compute(runner.pace.chunk(job.behind, tokens))
+        job.behind += tokens
+        job.todo -= tokens
+        if job.todo:
+            return
+        runner.prefilling.popleft()
+        job.left -= 1
+        job.first = self.clock if job.first < 0 else job.first
+        if job.left:
+            runner.decoding.append(job)
+            runner.regard()
+        else:
+            self._finish(job)
+
+    def _end(self, runner: _Runner) -> None:
+        over = [job for job in runner.decoding if not job.left]
+        runner.decoding = [job for job in runner.decoding if job.left]
+        runner.regard()
+        for job in over:
+            self._finish(job)
+
+    def _finish(self, job: Job) -> None:
+        del self._jobs[job.number]
+        self._tell(events.Finished(self.clock, job.model, job.number))
+
+    # ------------------------------------------------------------ commands
+
+    def _carry_out(self, command: Command) -> None:
+        match command:
+            case actions.Start(model, _, sequence):
+                self._runners[model].prefilling.append(self._jobs[sequence])
+            case actions.Suspend(model, _, sequence):
+                self._suspend(model, sequence)
+            case actions.Resume(model, _, sequence):
+                self._resume(self._runners[model], self._jobs[sequence])
+            case actions.Load():
+                self._load(command, None)
+            case actions.Resize(model):
+                self._load(command, self._runners[model])
+            case actions.Unload(model):
+                self._unload(self._runners.pop(model))
+
+    def _suspend(self, model: str, sequence: int) -> None:
+        job = self._jobs.get(sequence)
+        if job is None:
+            return  # it has just ended
+        runner = self._runners[model]
+        if runner.remove(job):
+            self._carry(runner, job, out=True)
+            self.usage.suspends += 1
+            self._tell(events.Suspended(self.clock, model, sequence))
+
+    def _resume(self, runner: _Runner, job: Job) -> None:
+        self._carry(runner, job, out=False)
+        if job.todo:
+            runner.prefilling.append(job)
+        else:
+            runner.decoding.append(job)
+            runner.regard()
+
+    def _carry(self, runner: _Runner, job: Job, out: bool) -> None:
+        self._move(runner.pace.carry(out, job.behind))
+        self.usage.carried += runner.pace.costs.state(job.behind)
+
+    def _load(self, command: actions.Load | actions.Resize, runner: _Runner | None) -> None:
+        model, placement = command.model, command.placement
+        before = runner.pace.placement if runner else None
+        time = self._moving.load(model, self._costs[model], placement, before, self.clock)
+        if runner:
+            self._give_up_slots(runner, placement)
+            if time.anew:
+                self._carry_over(runner)
+            runner.pace = self._pace(model, placement)
+            runner.regard()
+            self.usage.resizes += 1
+        else:
+            runner = self._runners[model] = _Runner(model, self._pace(model, placement))
+            self._turns.append(runner)
+            self.usage.loads += 1
+        runner.ready = False
+        self.usage.moved += max(0, placement.device.weights - (before.device.weights if before else 0))
+        begin = max(self.clock, self._bus) if time.bus else self.clock
+        arrival = begin + time.behind
+        if time.bus:
+            self._bus = arrival
+        self._move(time.front)
+
+        def come() -> None:
+            runner.ready = True
+            self._tell(events.Loaded(self.clock, model, placement, placement.device))
+
+        self._later(arrival, time.behind, come)
+
+    def _give_up_slots(self, runner: _Runner, placement: Placement) -> None:
+        """The youngest of those for whom there is no slot any more are suspended."""
+        jobs = [*runner.decoding, *runner.prefilling]
+        for job in sorted(jobs, key=lambda job: job.number)[placement.slots :]:
+            self._suspend(runner.model, job.number)
+
+    def _carry_over(self, runner: _Runner) -> None:
+        """Out of one context and into the next."""
+        for job in [*runner.decoding, *runner.prefilling]:
+            for out in (True, False):
+                self._carry(runner, job, out)
+
+    def _unload(self, runner: _Runner) -> None:
+        self._turns.remove(runner)
+        time = self._moving.unload(self._costs[runner.model], runner.pace.placement)
+        self.usage.unloads += 1
+        self._move(time.front)
+        self._later(
+            self.clock + time.behind, time.behind, lambda: self._tell(events.Unloaded(self.clock, runner.model))
+        )
+
+    def _later(self, at: float, seconds: float, act: Callable[[], None]) -> None:
+        if not seconds:
+            act()
+            return
+        self.usage.moving += seconds
+        heapq.heappush(self._coming, (max(at, self.clock), next(self._ticket), act))
+
+    def _pace(self, model: str, placement: Placement) -> Pace:
+        key = model, placement
+        if key not in self._paces:
+            self._paces[key] = Pace(self._costs[model], placement)
+        return self._paces[key]
+
+    # ------------------------------------------------------------ time
+
+    def _compute(self, seconds: float) -> None:
+        self.clock += seconds
+        self.usage.computing += seconds
+        self.usage.busy += seconds
+
+    def _move(self, seconds: float) -> None:
+        self.clock += seconds
+        self.usage.moving += seconds
+        self.usage.busy += seconds
+
+    def _wait(self, until: float) -> None:
+        """Nothing to compute: only what comes by itself goes on."""
+        under_way = min(until, max((at for at, _, _ in self._coming), default=self.clock))
+        self.usage.busy += max(0.0, under_way - self.clock)
+        self.clock = until
+
+    def _tell(self, event: events.Event) -> None:
+        self.reported = True
+        self._report(self.clock, event)

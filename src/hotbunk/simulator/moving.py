@@ -1,0 +1,87 @@
+"""How a model's weights come and go: hotbunk's way, and the way of those who restart a process for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from hotbunk.placement import Placement
+from hotbunk.simulator.pace import Priced
+
+__all__ = ["Live", "Moving", "Restart", "Time"]
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """Seconds of a move: ``front`` stops the device's loop; ``behind`` passes beside it, on the bus if ``bus``.
+
+    ``anew``: the context is another one then, and running sequences are carried over.
+    """
+
+    front: float
+    behind: float = 0.0
+    bus: bool = False
+    anew: bool = False
+
+
+class Moving(Protocol):
+    """A way to load and unload."""
+
+    def load(self, model: str, costs: Priced, to: Placement, before: Placement | None, now: float) -> Time:
+        """Give a model its placement, or change it."""
+
+    def unload(self, costs: Priced, placement: Placement) -> Time:
+        """Take all of it off the device."""
+
+
+class Stored(Protocol):
+    """Which models' weights lie in pinned host memory."""
+
+    def take(self, model: str, now: float) -> bool:
+        """A model is being loaded: whether its weights are there."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """A living model's layers, copied out of host memory.
+
+    Pinned, the copies go on by themselves (``overlaps``: as the device can) while the context is made and others
+    compute; pageable ones stop the loop.
+    """
+
+    store: Stored
+    overlaps: bool = True
+
+    def load(self, model: str, costs: Priced, to: Placement, before: Placement | None, now: float) -> Time:
+        """Promotion beside the making of the context."""
+        pinned = self.store.take(model, now)
+        promotion = costs.promote(to, before, pinned).seconds
+        kept = before and (before.context, before.slots, before.cached) == (to.context, to.slots, to.cached)
+        context = 0.0 if kept else costs.context(to).seconds
+        if pinned and self.overlaps:
+            return Time(context, promotion, bus=True, anew=not kept)
+        return Time(promotion + context, anew=not kept)
+
+    def unload(self, costs: Priced, placement: Placement) -> Time:
+        """Memory is given back."""
+        return Time(costs.unload(placement).seconds)
+
+
+@dataclass(frozen=True)
+class Restart:
+    """A process that is started for each load: ``fixed`` seconds, and its bytes at ``rate`` bytes a second.
+
+    Nothing of the others is stopped by it. ``stop``: seconds until an ended process's memory is free.
+    """
+
+    fixed: float
+    rate: float
+    stop: float = 0.0
+
+    def load(self, model: str, costs: Priced, to: Placement, before: Placement | None, now: float) -> Time:
+        """A new process, also for another placement of the same model."""
+        return Time(0.0, self.fixed + (to.device.weights + to.host.weights) / self.rate)
+
+    def unload(self, costs: Priced, placement: Placement) -> Time:
+        """The process is ended."""
+        return Time(0.0, self.stop)

@@ -1,0 +1,83 @@
+"""The pace of one model at one placement: what its steps take, worked out once and then looked up.
+
+libllama pads contexts to 256 tokens, so a decode step costs the same until the longest sequence fills its next tile:
+that is what lets a simulation take many steps at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from hotbunk.costs.linear import Estimate
+from hotbunk.placement import Placement
+
+__all__ = ["CHUNK", "TILE", "Pace", "Priced"]
+
+TILE = 256
+"""Tokens to which a step's context is rounded up."""
+CHUNK = 512
+"""Tokens of a prompt that are evaluated at once."""
+
+
+class Priced(Protocol):
+    """What a simulation has to know of a model's costs; ``costs.model.Costs`` tells all of it."""
+
+    def decode(self, placement: Placement, contexts: Sequence[int]) -> Estimate:
+        """One step of these sequences."""
+
+    def chunk(self, placement: Placement, start: int, tokens: int) -> Estimate:
+        """A chunk of a prompt behind ``start`` tokens."""
+
+    def promote(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
+        """The layers alone."""
+
+    def context(self, placement: Placement) -> Estimate:
+        """Its context."""
+
+    def unload(self, placement: Placement) -> Estimate:
+        """All of it off the device."""
+
+    def kv_out(self, placement: Placement, tokens: int, pinned: bool = True) -> Estimate:
+        """A sequence's state to the host."""
+
+    def kv_in(self, placement: Placement, tokens: int, pinned: bool = True) -> Estimate:
+        """And back."""
+
+    def state(self, tokens: int) -> int:
+        """Bytes of a sequence's state."""
+
+
+class Pace:
+    """Seconds of a model's steps at a placement."""
+
+    def __init__(self, costs: Priced, placement: Placement) -> None:
+        self.costs, self.placement = costs, placement
+        self._steps: dict[tuple[int, int], float] = {}
+        self._chunks: dict[tuple[int, int], float] = {}
+        self._carries: dict[tuple[bool, int], float] = {}
+
+    def step(self, sequences: int, longest: int) -> float:
+        """A decode step of so many sequences, the longest of which has ``longest`` tokens behind it."""
+        key = sequences, -(-longest // TILE)
+        found = self._steps.get(key)
+        if found is None:
+            found = self._steps[key] = self.costs.decode(self.placement, [key[1] * TILE] * sequences).seconds
+        return found
+
+    def chunk(self, start: int, tokens: int) -> float:
+        """A chunk of a prompt behind ``start`` tokens."""
+        key = start, tokens
+        found = self._chunks.get(key)
+        if found is None:
+            found = self._chunks[key] = self.costs.chunk(self.placement, start, tokens).seconds
+        return found
+
+    def carry(self, out: bool, tokens: int) -> float:
+        """A sequence's state to the host (``out``) or back; by tiles."""
+        key = out, -(-tokens // TILE)
+        found = self._carries.get(key)
+        if found is None:
+            cost = self.costs.kv_out if out else self.costs.kv_in
+            found = self._carries[key] = cost(self.placement, key[1] * TILE).seconds if tokens else 0.0
+        return found

@@ -1,0 +1,256 @@
+"""A simulation: a trace's requests, the scheduler that decides live, and a simulated device, under one clock.
+
+What is the runtime's work live is done here: requests become ``Submitted``, reports become events, actions become
+commands, and measured moves become the bounds on the next (``costs.moves``), in the same order.
+
+    live                                      here
+    a request comes, its prompt is prepared   ``latency`` passes before ``Submitted``
+    a command crosses the socket              ``hop`` passes before the device may see it
+    the worker works                          ``device.Device``
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import inf, nan
+
+import numpy as np
+
+from hotbunk.costs.moves import MoveCosts
+from hotbunk.outcomes.outcome import Fate, Outcomes, Run, Stay
+from hotbunk.placement import Placement
+from hotbunk.scheduler import Scheduler, actions, events
+from hotbunk.scheduler.policies import Policy
+from hotbunk.simulator.device import Device, Job
+from hotbunk.simulator.moving import Moving
+from hotbunk.simulator.pace import Priced
+from hotbunk.traces.trace import Trace
+
+__all__ = ["Delays", "Subject", "simulate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """Seconds from a client's request to the scheduler (``latency``), and from there to the worker (``hop``)."""
+
+    latency: float = 0.004
+    hop: float = 0.001
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to simulate: its costs, the placements it is offered (best first), and what its configuration says."""
+
+    name: str
+    costs: Priced
+    placements: tuple[Placement, ...]
+    priority: int = 0
+    keep: bool = False
+
+    @property
+    def layers(self) -> int:
+        """Of its largest placement."""
+        return max(place.layers for place in self.placements)
+
+
+def simulate(
+    name: str,
+    trace: Trace,
+    subjects: Sequence[Subject],
+    policy: Policy,
+    budget: int,
+    moving: Moving,
+    delays: Delays = Delays(),
+) -> Run:
+    """Serve a trace; ``subjects`` are its models. The same arguments give the same run, to the last bit."""
+    return _Simulation(name, trace, subjects, Scheduler(budget, policy), moving, delays).run()
+
+
+@dataclass(slots=True)
+class _Times:
+    """What a model's moves have cost, and since when one is under way."""
+
+    costs: MoveCosts
+    since: float = 0.0
+    stay: tuple[float, float, Placement] | None = None  # began, ready, where
+
+
+@dataclass
+class _Record:
+    """Columns of ``Outcomes`` on their way: plain arrays, in which single values are set fast."""
+
+    size: int
+    arrived: array[float] = field(init=False)
+    started: array[float] = field(init=False)
+    first: array[float] = field(init=False)
+    ended: array[float] = field(init=False)
+    tokens: array[int] = field(init=False)
+    preemptions: array[int] = field(init=False)
+    fate: array[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name in ("arrived", "started", "first", "ended"):
+            setattr(self, name, array("d", [nan]) * self.size)
+        for name in ("tokens", "preemptions"):
+            setattr(self, name, array("i", [0]) * self.size)
+        self.fate = array("b", [Fate.OPEN]) * self.size
+
+    def outcomes(self, trace: Trace) -> Outcomes:
+        """The columns."""
+        names = ("arrived", "started", "first", "ended", "tokens", "preemptions", "fate")
+        return Outcomes(trace, *(np.array(getattr(self, name)) for name in names))
+
+
+class _Simulation:
+    def __init__(
+        self,
+        name: str,
+        trace: Trace,
+        subjects: Sequence[Subject],
+        scheduler: Scheduler,
+        moving: Moving,
+        delays: Delays,
+    ) -> None:
+        self._name, self._trace, self._scheduler, self._delays = name, trace, scheduler, delays
+        self._subjects = {subject.name: subject for subject in subjects}
+        self._times = {s.name: _Times(MoveCosts(s.placements[0])) for s in subjects}
+        self._rooms = [min(p.context for p in self._subjects[model].placements) for model in trace.models]
+        self._record = _Record(len(trace))
+        self._stays: list[Stay] = []
+        self._reports: list[tuple[float, events.Event]] = []
+        self._device = Device({s.name: s.costs for s in subjects}, moving, lambda at, e: self._reports.append((at, e)))
+        self._jobs: dict[int, Job] = {}
+        self._followers: list[tuple[float, int]] = []
+        self._wake = inf
+        self._now = 0.0
+        self._decisions = 0
+
+    def run(self) -> Run:
+        for subject in self._subjects.values():
+            self._add(subject)
+        roots, arrival = self._trace.roots.tolist(), self._trace.arrival.tolist()
+        place, coming = 0, arrival[roots[0]] if roots else inf
+        while True:
+            at = min(coming, self._followers[0][0] if self._followers else inf)
+            at = min(at + self._delays.latency, self._wake)
+            if not self._reports:
+                if at == inf and self._device.idle:
+                    break
+                self._device.run(at)
+            if self._reports and self._reports[0][0] <= at:
+                self._take()
+            elif at == self._wake:
+                self._wake = inf
+                self._tell(events.Tick(at))
+            elif at < inf and self._followers and self._followers[0][0] < coming:
+                self._submit(*heapq.heappop(self._followers))
+            elif at < inf:
+                self._submit(coming, roots[place])
+                place += 1
+                coming = arrival[roots[place]] if place < len(roots) else inf
+        return self._over()
+
+    def _add(self, subject: Subject) -> None:
+        costs = self._times[subject.name].costs
+        where = subject.name, subject.placements, costs.load, costs.leave
+        self._tell(events.Added(0.0, *where, subject.priority, subject.keep))
+
+    def _over(self) -> Run:
+        for model, times in self._times.items():
+            self._left(model, times, self._now)
+        self._device.usage.decisions = self._decisions
+        stays = tuple(sorted(self._stays, key=lambda stay: (stay.begin, stay.model)))
+        return Run(self._name, self._record.outcomes(self._trace), self._device.usage, self._now, stays)
+
+    # ------------------------------------------------------------ from the clients
+
+    def _submit(self, at: float, row: int) -> None:
+        trace, record = self._trace, self._record
+        place = trace.model[row]
+        prompt, room = int(trace.prompt[row]), self._rooms[place]
+        record.arrived[row] = at
+        if prompt >= room:
+            record.fate[row] = Fate.REFUSED  # with 400: it fits no slot
+            return
+        model = trace.models[place]
+        job = Job(row, model, prompt, min(int(trace.output[row]), room - prompt))
+        record.tokens[row] = job.left
+        self._jobs[row] = job
+        self._device.add(job)
+        self._tell(events.Submitted(at + self._delays.latency, model, row))
+
+    # ------------------------------------------------------------ from the device
+
+    def _take(self) -> None:
+        at, event = self._reports.pop(0)
+        match event:
+            case events.Finished(_, _, number):
+                self._finished(at, number)
+            case events.Loaded(_, model, placement):
+                times = self._times[model]
+                times.costs.loads.append(at - times.since)
+                times.stay = (times.since, at, placement)
+                self._learned(at, model)
+            case events.Unloaded(_, model):
+                times = self._times[model]
+                times.costs.leaves.append(at - times.since)
+                self._left(model, times, at)
+                self._learned(at, model)
+            case events.Suspended(_, _, number):
+                self._record.preemptions[number] += 1
+        self._tell(event)
+
+    def _finished(self, at: float, number: int) -> None:
+        record = self._record
+        record.first[number] = self._jobs.pop(number).first
+        record.ended[number] = at
+        record.fate[number] = Fate.DONE
+        for row in self._trace.followers.get(number, ()):
+            heapq.heappush(self._followers, (at + float(self._trace.arrival[row]), row))
+
+    def _learned(self, at: float, model: str) -> None:
+        costs = self._times[model].costs
+        self._tell(events.Learned(at, model, costs.load, costs.leave))
+
+    def _left(self, model: str, times: _Times, at: float) -> None:
+        if times.stay:
+            begin, ready, where = times.stay
+            self._stays.append(
+                Stay(model, begin, ready, at, where.layers, self._subjects[model].layers, where.device.total)
+            )
+            times.stay = None
+
+    # ------------------------------------------------------------ decisions
+
+    def _tell(self, event: events.Event) -> None:
+        self._now = max(self._now, event.now)
+        self._decisions += 1
+        self._wake = inf
+        for action in self._scheduler.handle(event):
+            self._carry_out(event.now, action)
+
+    def _carry_out(self, now: float, action: actions.Decision | actions.Wake) -> None:
+        match action:
+            case actions.Wake(at):
+                self._wake = at
+                return
+            case actions.Refuse(_, _, sequence):
+                self._record.fate[sequence] = Fate.REFUSED
+                self._record.tokens[sequence] = 0
+                self._device.drop(self._jobs.pop(sequence))
+                return
+            case actions.Start(_, _, sequence):
+                self._record.started[sequence] = now
+            case actions.Load(model, _, placement):
+                self._times[model].since = now
+                self._times[model].stay = (now, nan, placement)
+            case actions.Resize(model, _, placement):
+                self._left(model, self._times[model], now)
+                self._times[model].since = now
+                self._times[model].stay = (now, nan, placement)
+            case actions.Unload(model):
+                self._times[model].since = now
+        self._device.order(now + self._delays.hop, action)

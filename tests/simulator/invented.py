@@ -1,0 +1,86 @@
+"""A device whose times can be reckoned in one's head, and traces drawn for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from hotbunk.costs.linear import Estimate
+from hotbunk.placement import Footprint, Placement
+from hotbunk.simulator.moving import Live
+from hotbunk.simulator.simulation import Subject
+from hotbunk.traces import Request, Trace
+
+
+@dataclass(frozen=True)
+class Invented:
+    """Seconds: of a step (and of each sequence and each 1,000 tokens in it), of a prompt's token, of moves."""
+
+    step: float = 0.01
+    each: float = 0.001
+    thousand: float = 0.002
+    token: float = 0.0001
+    promotion: float = 0.5
+    making: float = 0.1
+    leaving: float = 0.05
+    kv: float = 0.02
+
+    def decode(self, placement: Placement, contexts: Sequence[int]) -> Estimate:
+        return _sure(self.step + self.each * len(contexts) + self.thousand * max(contexts) / 1000)
+
+    def chunk(self, placement: Placement, start: int, tokens: int) -> Estimate:
+        return _sure(self.token * tokens)
+
+    def promote(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
+        return _sure(self.promotion if pinned else 4 * self.promotion)
+
+    def context(self, placement: Placement) -> Estimate:
+        return _sure(self.making)
+
+    def unload(self, placement: Placement) -> Estimate:
+        return _sure(self.leaving)
+
+    def kv_out(self, placement: Placement, tokens: int, pinned: bool = True) -> Estimate:
+        return _sure(self.kv)
+
+    def kv_in(self, placement: Placement, tokens: int, pinned: bool = True) -> Estimate:
+        return _sure(self.kv)
+
+    def state(self, tokens: int) -> int:
+        return 10 * tokens
+
+
+class Everything:
+    """A host store that has all models, or none."""
+
+    def __init__(self, there: bool = True) -> None:
+        self._there = there
+
+    def take(self, model: str, now: float) -> bool:
+        return self._there
+
+
+LIVE = Live(Everything())
+
+
+def subject(name: str, size: int = 10, slots: int = 2, costs: Invented = Invented()) -> Subject:
+    return Subject(name, costs, (Placement(10, 4096, slots, Footprint(size)),))
+
+
+@st.composite
+def traces(draw: st.DrawFn, models: Sequence[str], most: int = 30) -> Trace:
+    """Requests for these models, some of which follow the answer to another one."""
+    rows: list[Request] = []
+    clock = 0.0
+    for row in range(draw(st.integers(1, most))):
+        model = draw(st.sampled_from(models))
+        lengths = draw(st.integers(1, 1500)), draw(st.integers(1, 400))
+        after = draw(st.none() | st.integers(0, row - 1)) if row else None
+        gap = draw(st.floats(0.0, 3.0))
+        clock += gap if after is None else 0.0
+        rows.append(Request(gap if after is not None else clock, model, *lengths, after))
+    return Trace.of("drawn", rows, models)
+
+
+def _sure(seconds: float) -> Estimate:
+    return Estimate(seconds, seconds, seconds)

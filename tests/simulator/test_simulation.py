@@ -1,0 +1,158 @@
+"""The simulated server: times that can be reckoned by hand, and what must hold for any trace and policy."""
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from hotbunk.outcomes import Fate, Run
+from hotbunk.scheduler import POLICIES, Bound
+from hotbunk.simulator import device
+from hotbunk.simulator.moving import Live, Moving, Restart
+from hotbunk.simulator.simulation import Delays, simulate
+from hotbunk.traces import Request, Trace
+from tests.simulator.invented import LIVE, Everything, Invented, subject, traces
+
+NONE = Delays(0.0, 0.0)
+
+
+def serve(rows: list[Request], policy: str = "timeslice", moving: Moving = LIVE, **sizes: int) -> Run:
+    """By a device of 10 bytes."""
+    subjects = [subject(name, size) for name, size in sizes.items()]
+    trace = Trace.of("rows", rows, list(sizes))
+    return simulate(policy, trace, subjects, POLICIES[policy](Bound(), 2.0), 10, moving, NONE)
+
+
+def test_a_request_alone() -> None:
+    run = serve([Request(1.0, "a", 600, 11)], a=10)
+    out = run.outcomes
+    # the promotion hides the making of the context; then two chunks, and ten steps: at 601 to 610 tokens, in one tile
+    assert out.first[0] == pytest.approx(1.0 + 0.5 + 600 * 0.0001)
+    assert out.ended[0] - out.first[0] == pytest.approx(10 * (0.01 + 0.001 + 0.002 * 768 / 1000))
+    assert (out.arrived[0], out.started[0], out.fate[0], out.tokens[0]) == (1.0, 1.5, Fate.DONE, 11)
+    assert run.duration == out.ended[0]
+    [stay] = run.stays
+    assert (stay.model, stay.begin, stay.ready, stay.size) == ("a", 1.0, 1.5, 10)
+
+
+def test_pageable_weights_stop_everything_and_a_restart_stops_nothing() -> None:
+    rows = [Request(0.0, "a", 1, 400), Request(3.0, "b", 1, 2)]
+    pinned = serve(rows, a=5, b=5).outcomes
+    pageable = serve(rows, moving=Live(Everything(False)), a=5, b=5).outcomes
+    apart = serve(rows, moving=Restart(1.0, 10.0), a=5, b=5).outcomes
+    alone = serve(rows[:1], a=5, b=5).outcomes
+    # while b's context is made nothing is computed, and b takes a few turns for its own
+    assert pinned.ended[0] - pinned.first[0] == pytest.approx(alone.ended[0] - alone.first[0] + 0.1, abs=0.03)
+    assert pageable.ended[0] - pageable.first[0] == pytest.approx(alone.ended[0] - alone.first[0] + 2.1, abs=0.03)
+    assert apart.ended[0] - apart.first[0] == pytest.approx(alone.ended[0] - alone.first[0], abs=0.03)
+    assert apart.started[1] == pytest.approx(3.0 + 1.0 + 0.5, abs=0.02)
+
+
+def test_a_preempted_sequence_goes_on_where_it_was() -> None:
+    run = serve([Request(0.0, "a", 100, 1000), Request(1.0, "b", 100, 10)], a=10, b=10)
+    out = run.outcomes
+    assert list(out.preemptions) == [1, 0]
+    assert (run.usage.loads, run.usage.suspends) == (3, 1)
+    # a has had its two seconds when b comes: KV out, a off, b on
+    assert out.first[1] == pytest.approx(2.5 + 0.02 + 0.05 + 0.5 + 0.01, abs=0.03)
+    alone = serve([Request(0.0, "a", 100, 1000)], a=10, b=10).outcomes
+    away = 0.02 + 0.05 + 0.5 + 0.01 + 9 * 0.0115 + 0.05 + 0.5 + 0.02
+    assert out.ended[0] == pytest.approx(alone.ended[0] + away, abs=0.03)
+
+
+def test_who_follows_an_answer_comes_after_it() -> None:
+    run = serve([Request(0.0, "a", 10, 5), Request(3.0, "b", 10, 5, after=0)], a=5, b=5)
+    assert run.outcomes.arrived[1] == run.outcomes.ended[0] + 3.0
+
+
+def test_what_fits_no_slot_is_refused_and_answers_end_with_their_slot() -> None:
+    rows = [Request(0.0, "a", 5000, 5), Request(0.0, "a", 4000, 500), Request(0.0, "a", 1, 1, after=0)]
+    out = serve(rows, a=10).outcomes
+    assert [Fate(fate) for fate in out.fate] == [Fate.REFUSED, Fate.DONE, Fate.OPEN]
+    assert list(out.tokens) == [0, 96, 0]
+
+
+def test_delays_count() -> None:
+    trace = Trace.of("one", [Request(0.0, "a", 1, 1)])
+    late = simulate("t", trace, [subject("a")], POLICIES["fifo"](), 10, LIVE, Delays(0.25, 0.125))
+    soon = simulate("t", trace, [subject("a")], POLICIES["fifo"](), 10, LIVE, NONE)
+    # the load and the start each cross the socket
+    assert late.outcomes.first[0] - soon.outcomes.first[0] == pytest.approx(0.25 + 2 * 0.125)
+
+
+SIZES = st.dictionaries(st.sampled_from("abcd"), st.integers(2, 10), min_size=1)
+
+
+@st.composite
+def servings(draw: st.DrawFn) -> tuple[Trace, dict[str, int], str, Moving]:
+    sizes = draw(SIZES)
+    ways: list[Moving] = [LIVE, Live(Everything(False)), Live(Everything(), False), Restart(0.5, 20)]
+    moving = draw(st.sampled_from(ways))
+    return draw(traces(sorted(sizes))), sizes, draw(st.sampled_from(sorted(POLICIES))), moving
+
+
+ODD = Invented(0.0101237, 0.0009871, 0.0019973, 0.0001013, 0.5012347, 0.1001239, 0.0512343, 0.0201237)
+"""No two sums of which are ever the same."""
+
+
+def run(serving: tuple[Trace, dict[str, int], str, Moving]) -> Run:
+    trace, sizes, policy, moving = serving
+    subjects = [subject(name, size, costs=ODD) for name, size in sorted(sizes.items())]
+    return simulate(policy, trace, subjects, POLICIES[policy](Bound(30.0), 1.0), 10, moving)
+
+
+@settings(max_examples=100, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(servings())
+def test_every_request_ends_exactly_once_and_tokens_are_conserved(
+    serving: tuple[Trace, dict[str, int], str, Moving],
+) -> None:
+    made = run(serving)
+    out, trace = made.outcomes, made.outcomes.trace
+    done = out.fate == Fate.DONE
+    for row in range(len(trace)):
+        after = trace.after[row]
+        lost = after >= 0 and out.fate[after] != Fate.DONE
+        assert (out.fate[row] == Fate.OPEN) == lost
+    assert np.all(out.arrived[done] <= out.started[done])
+    assert np.all(out.started[done] < out.first[done])
+    assert np.all(out.first[done] <= out.ended[done])
+    assert np.all(out.started[done] - out.arrived[done] <= 30.0 + Delays().latency + 1e-9)
+    assert np.array_equal(out.tokens[done], trace.output[done])
+    usage = made.usage
+    assert usage.busy <= made.duration + 1e-6
+    # no device computes faster than each token alone, or slower than with nobody beside it
+    least = ODD.token * trace.prompt[done].sum() + ODD.step * (trace.output[done] - 1).max(initial=0)
+    most = (ODD.token * trace.prompt + (ODD.step + ODD.each + ODD.thousand * 2.048) * trace.output)[done].sum()
+    assert least - 1e-9 <= usage.computing <= most + 1e-9
+    # nobody is on the device twice, and never more than fits
+    for stay in made.stays:
+        there = [s for s in made.stays if s.begin <= stay.begin < s.end]
+        assert len({s.model for s in there}) == len(there)
+        assert sum(s.size for s in there) <= 10
+
+
+@settings(max_examples=60, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(servings())
+def test_steps_taken_together_are_the_steps_taken_one_by_one(
+    serving: tuple[Trace, dict[str, int], str, Moving],
+) -> None:
+    together = run(serving)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device._Runner, "same", lambda _: 0)
+        apart = run(serving)
+    for name in ("started", "first", "ended"):
+        np.testing.assert_allclose(getattr(together.outcomes, name), getattr(apart.outcomes, name), rtol=1e-9)
+    assert together.usage.suspends == apart.usage.suspends
+
+
+@settings(max_examples=20, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(servings())
+def test_the_same_again_is_the_same(serving: tuple[Trace, dict[str, int], str, Moving]) -> None:
+    one, other = run(serving), run(serving)
+    for name in ("arrived", "started", "first", "ended", "tokens", "preemptions", "fate"):
+        assert getattr(one.outcomes, name).tobytes() == getattr(other.outcomes, name).tobytes()
+    assert one.stays == other.stays
+
+
+def test_costs_of_invented_models_are_as_said() -> None:
+    assert Invented().decode(subject("a").placements[0], [1000, 2000]).seconds == pytest.approx(0.01 + 0.002 + 0.004)
