@@ -86,9 +86,25 @@ class Trace:
         after = np.concatenate(
             [_moved(t.after, np.arange(len(t)) + begin) for t, begin in zip(traces, begins, strict=True)]
         )
-        order = _order(arrival, after)
-        now = np.argsort(order)
-        return cls(name, models, arrival[order], model[order], prompt[order], output[order], _moved(after[order], now))
+        return cls.arranged(name, models, arrival, model, prompt, output, after)
+
+    @classmethod
+    def arranged(
+        cls,
+        name: str,
+        models: tuple[str, ...],
+        arrival: Floats,
+        model: Integers,
+        prompt: Integers,
+        output: Integers,
+        after: Integers,
+    ) -> Trace:
+        """Columns whose rows stand behind those that they follow, put in the order of arrival where they are not."""
+        if np.any(np.diff(arrival[after == ROOT]) < 0):
+            order = _order(arrival, after)
+            after = _moved(after[order], np.argsort(order))
+            arrival, model, prompt, output = arrival[order], model[order], prompt[order], output[order]
+        return cls(name, models, arrival, model, prompt, output, after)
 
     def __len__(self) -> int:
         return len(self.arrival)
