@@ -11,7 +11,7 @@ from typing import Any
 
 from hotbunk.report.curves import Band
 
-__all__ = ["COLOURS", "Axes", "Mark", "Series", "bars", "plot"]
+__all__ = ["COLOURS", "Axes", "Mark", "Series", "bars", "image", "legend", "plot", "styled"]
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f3c8d", "#666666")
 """Told apart by those who do not see all colours (Okabe and Ito)."""
@@ -37,7 +37,7 @@ _STYLE: dict[Any, Any] = {
 
 _FAT = (
     (r"<metadata>.*?</metadata>", ""),
-    (r"(\d\.\d\d)\d+", r"\1"),
+    (r"(\d\.\d\d)\d+(?!\d*</text>)", r"\1"),  # of places, not of what is written there
     (r' transform="rotate\(-0 [^"]*"', ""),
     (r"'DejaVu Sans', ", ""),
     (r"\s*\n\s*", " "),
@@ -78,7 +78,7 @@ class Axes:
 
 def plot(series: Sequence[Series], axes: Axes, marks: Sequence[Mark] = ()) -> str:
     """Draw curves; the image as a data URI."""
-    with _styled() as (figure, area):
+    with styled() as (figure, area):
         for number, each in enumerate(series):
             _curve(area, each, each.colour or COLOURS[number % len(COLOURS)])
         for mark in marks:
@@ -86,13 +86,13 @@ def plot(series: Sequence[Series], axes: Axes, marks: Sequence[Mark] = ()) -> st
         _dress(area, axes)
         names = [each.name for each in series if each.name] + [mark.name for mark in marks]
         if len(names) > 1:
-            _legend(figure, len(names))
-        return _image(figure)
+            legend(figure, len(names))
+        return image(figure)
 
 
 def bars(parts: Mapping[str, Sequence[float]], names: Sequence[str], axes: Axes) -> str:
     """Draw stacked bars, one for each name, lying; ``parts`` has the lengths of each part of the bars."""
-    with _styled((_SIZE[0], 1.6 + 0.42 * len(names))) as (figure, area):
+    with styled((_SIZE[0], 1.6 + 0.42 * len(names))) as (figure, area):
         start = [0.0] * len(names)
         places = list(range(len(names)))[::-1]
         for number, (part, values) in enumerate(parts.items()):
@@ -101,25 +101,27 @@ def bars(parts: Mapping[str, Sequence[float]], names: Sequence[str], axes: Axes)
         area.set_yticks(places, names)
         area.set_xlabel(axes.x)
         area.grid(axis="y", visible=False)
-        _legend(figure, 4)
-        return _image(figure)
+        legend(figure, 4)
+        return image(figure)
 
 
-class _styled:
-    """A figure and its axes, in the report's style."""
+class styled:
+    """A figure and its axes, in the report's style; with ``heights`` one below the other, over the same x."""
 
-    def __init__(self, size: tuple[float, float] = _SIZE) -> None:
+    def __init__(self, size: tuple[float, float] = _SIZE, heights: Sequence[float] = ()) -> None:
         # here and not above: who does not draw can do without
         import matplotlib
         from matplotlib.figure import Figure
 
         self._context = matplotlib.rc_context(_STYLE)
-        self._figure, self._size = Figure, size
+        self._figure, self._size, self._heights = Figure, size, heights
 
     def __enter__(self) -> tuple[Any, Any]:
         self._context.__enter__()
         figure = self._figure(figsize=self._size, layout="constrained")
-        return figure, figure.add_subplot()
+        if not self._heights:
+            return figure, figure.add_subplot()
+        return figure, figure.subplots(len(self._heights), sharex=True, height_ratios=self._heights)
 
     def __exit__(self, *error: Any) -> None:
         self._context.__exit__(*error)
@@ -155,9 +157,9 @@ def _dress(area: Any, axes: Axes) -> None:
         area.minorticks_off()
 
 
-def _legend(figure: Any, entries: int) -> None:
+def legend(figure: Any, entries: int, columns: int = 3) -> None:
     """Below the plot, where it hides nothing."""
-    figure.legend(loc="outside lower center", ncols=min(entries, 3), handlelength=1.6, columnspacing=1.4)
+    figure.legend(loc="outside lower center", ncols=min(entries, columns), handlelength=1.6, columnspacing=1.4)
 
 
 def _logarithmic(area: Any) -> None:
@@ -170,7 +172,8 @@ def _logarithmic(area: Any) -> None:
     area.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _image(figure: Any) -> str:
+def image(figure: Any) -> str:
+    """The figure as a data URI."""
     out = io.BytesIO()
     figure.savefig(out, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(_lean(out.getvalue().decode()).encode()).decode()

@@ -17,11 +17,15 @@ class Text:
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot, ready to be shown as an image; ``caption`` says in a sentence what is to be seen."""
+    """A plot, ready to be shown as an image; ``caption`` says in a sentence what is to be seen.
+
+    A ``wide`` one takes the whole width of the page.
+    """
 
     title: str
     image: str
     caption: str
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ class Section:
 class Page:
     """A whole report. ``name`` heads the text, ``title`` the page; ``about`` tells where and with what it was made.
 
-    ``tables`` come before all sections, ``source`` (whose work is repeated or used) after them.
+    ``tables`` come before all sections, ``source`` (whose work is repeated or used) after them, and then ``beside``:
+    where else the figures are.
     """
 
     name: str
@@ -67,3 +72,4 @@ class Page:
     about: Sequence[tuple[str, str]] = ()
     tables: Sequence[Table] = field(default_factory=tuple)
     source: str = ""
+    beside: str = "All figures are in the tables (Parquet and CSV) beside this page."
