@@ -46,7 +46,8 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
         case events.Expected():
             return replace(model, expected=event.until)
         case events.Submitted():
-            return replace(model, queue=(*model.queue, Sequence(event.sequence, now, now)), expected=0.0)
+            queue = (*model.queue, Sequence(event.sequence, now, now))
+            return replace(model, queue=queue, asked=now, expected=0.0)
         case events.Finished():
             return _without(model, event.sequence, now)
         case events.Suspended():

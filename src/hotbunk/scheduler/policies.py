@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import ClassVar, Protocol
 
-from hotbunk.scheduler.actions import Decision, Load, Refuse, Resume, Start, Suspend, Unload
+from hotbunk.scheduler.actions import Decision, Load, Refuse, Suspend
 from hotbunk.scheduler.agenda import Agenda, Bound, agenda, cost, least_turn
-from hotbunk.scheduler.room import Claims, Room, find, shed
-from hotbunk.scheduler.snapshot import Model, Phase, Sequence, Snapshot
+from hotbunk.scheduler.room import Claims, Room, find
+from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
+from hotbunk.scheduler.steps import claim, eviction, relief, starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +78,15 @@ class Turns:
         """
         if not snapshot.up or snapshot.calm:
             return Verdict()
-        if snapshot.excess > 0 and (surplus := shed(snapshot, self.ends)):
-            return Verdict([a for m in surplus for a in _eviction(m, "the device has less memory for us than before")])
+        if surplus := relief(snapshot, self.ends):
+            return Verdict(surplus)
         owed = agenda(snapshot, self.bound, self.quantum)
         forced = owed.first is not None and snapshot.now >= owed.forced
         rooms = list(self._rooms(snapshot, owed, forced))
         ready = [m for m in snapshot.queued if m.free_slots]
-        starts = [a for m in ready for a in _starts(m, self._barrier(m, rooms, snapshot.now))]
-        if starts:
-            return Verdict(starts)
+        entering = [a for m in ready for a in starts(m, self._barrier(m, rooms, snapshot.now))]
+        if entering:
+            return Verdict(entering)
         for room in rooms:
             if room.ready <= snapshot.now and (moves := _moves(snapshot, room, forced)):
                 return Verdict(moves)
@@ -176,34 +177,13 @@ def _harmless(room: Room, now: float) -> bool:
 
 def _moves(snapshot: Snapshot, room: Room, forced: bool) -> list[Decision]:
     """Preempt and unload the victims; with none left and the bytes free, load."""
-    model, waits = room.model, len(room.model.queue)
-    age = snapshot.now - (model.demand if model.demand is not None else snapshot.now)
-    why = f"{waits} waiting for {model.id}, the first for {age:.1f} s" if waits else _wish(model)
+    model, why = room.model, claim(room.model, snapshot.now)
     if room.victims:
         why += ", due by the bound on waiting" if forced else ""
-        return [a for v in room.victims for a in _eviction(v, why)]
+        return [a for v in room.victims for a in eviction(v, why)]
     if room.placement.device.total > snapshot.free:
         return []  # those who leave have not left yet
     return [Load(model.id, why, room.placement)]
-
-
-def _wish(model: Model) -> str:
-    return f"{model.id} is {'wanted resident' if model.sought else 'expected'}"
-
-
-def _eviction(model: Model, why: str) -> list[Decision]:
-    suspends: list[Decision] = [Suspend(model.id, why, s.id) for s in model.running]
-    return [*suspends, Unload(model.id, why if model.running else f"idle; {why}")]
-
-
-def _starts(model: Model, barrier: float) -> list[Decision]:
-    return [_enter(model, s) for s in model.entry[: model.free_slots] if s.since <= barrier]
-
-
-def _enter(model: Model, sequence: Sequence) -> Decision:
-    if sequence.held:
-        return Resume(model.id, "its model is resident again", sequence.id)
-    return Start(model.id, "a slot is free", sequence.id)
 
 
 def _rotation(snapshot: Snapshot, model: Model) -> list[Decision]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import inf
 
@@ -55,7 +55,7 @@ def _victims(snapshot: Snapshot, need: int, claims: Claims, ends: Callable[[Mode
     coming = [m for m in residents if m.phase is Phase.LEAVING or m.id in claims.leaving]
     missing = need - snapshot.free - sum(m.bytes for m in coming)
     staying = [m for m in residents if m not in coming]
-    return _fewest(sorted(staying, key=lambda m: (_free_at(snapshot, m, ends), not m.idle, m.used)), missing)
+    return fewest(sorted(staying, key=lambda m: (_free_at(snapshot, m, ends), not m.idle, m.used)), missing)
 
 
 def shed(snapshot: Snapshot, ends: Callable[[Model], float]) -> tuple[Model, ...]:
@@ -66,10 +66,10 @@ def shed(snapshot: Snapshot, ends: Callable[[Model], float]) -> tuple[Model, ...
     """
     ready = [m for m in snapshot.models.values() if m.phase is Phase.READY]
     order = sorted(ready, key=lambda m: (m.keep, _free_at(snapshot, m, ends), not m.idle, m.used))
-    return _fewest(order, snapshot.excess)
+    return fewest(order, snapshot.excess)
 
 
-def _fewest(models: list[Model], missing: int) -> tuple[Model, ...]:
+def fewest(models: Iterable[Model], missing: int) -> tuple[Model, ...]:
     """As many of the models, in this order, as have the missing bytes."""
     chosen: list[Model] = []
     for model in models:

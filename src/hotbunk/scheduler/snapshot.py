@@ -38,7 +38,8 @@ class Model:
     ``placements`` are the ways it may be loaded, best first. ``load`` and ``leave`` bound the seconds that bringing it
     in and taking it out (its sequences' state included) may take. A **turn** is one stay on the device: ``over`` is
     when the turn has had its ``least`` duration, so that the model may be preempted for one whose time has come.
-    Until ``expected`` a request that is being prepared may be submitted.
+    Until ``expected`` a request that is being prepared may be submitted. ``asked`` is when the last one came, ``used``
+    when one last entered or left a slot.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Model:
     phase: Phase = Phase.ABSENT
     placement: Placement | None = None
     since: float = 0.0
+    asked: float = 0.0
     used: float = 0.0
     over: float = 0.0
     least: float = 0.0
@@ -87,9 +89,10 @@ class Model:
         return tuple(s for s in self.queue if not s.started)
 
     @property
-    def entry(self) -> tuple[Sequence, ...]:
+    def entry(self) -> Iterator[Sequence]:
         """Those who wait, in the order in which they may enter: newcomers, whose start is promised, then preempted."""
-        return (*self.newcomers, *(s for s in self.queue if s.started))
+        yield from (s for s in self.queue if not s.started)
+        yield from (s for s in self.queue if s.started)
 
     @cached_property
     def heads(self) -> tuple[float, ...]:
@@ -118,6 +121,10 @@ class Model:
     def sought(self) -> bool:
         """Whether it has a claim to the device: somebody waits for it, or it is to be kept there."""
         return self.keep or self.demand is not None
+
+    def best(self, room: int) -> Placement | None:
+        """The best placement that takes no more than ``room`` bytes of the device."""
+        return next((p for p in self.placements if p.device.total <= room), None)
 
     def sequences(self) -> Iterator[Sequence]:
         """All its sequences, in whatever state."""
@@ -184,8 +191,7 @@ class Snapshot:
 
     def fits(self, model: Model) -> bool:
         """Whether there is a placement that the budget allows it, whoever else has to leave."""
-        kept = self.kept(model)
-        return any(placement.device.total + kept <= self.budget for placement in model.placements)
+        return model.best(self.budget - self.kept(model)) is not None
 
     @cached_property
     def residents(self) -> tuple[Model, ...]:
