@@ -35,3 +35,12 @@ def devices(draw: st.DrawFn, policies: st.SearchStrategy[Policy], endless: bool,
         device.change(time, left)
     device.change(clock + 60.0, budget)
     return device
+
+
+def run_out(device: Device) -> None:
+    """Run until nothing happens any more: whoever was not refused has ended, and the budget is kept."""
+    device.run(until=100_000.0)
+    assert all((r.ended is not None) != r.refused for r in device.requests.values())
+    snapshot = device.scheduler.snapshot
+    assert not any(list(m.sequences()) for m in snapshot.models.values())
+    assert snapshot.used <= snapshot.budget

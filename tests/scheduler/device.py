@@ -159,3 +159,11 @@ class Device:
         request.resumed = None
         self.running[action.model].discard(action.sequence)
         self.tell(events.Suspended(self.clock, action.model, action.sequence))
+
+
+def loads(device: Device) -> list[tuple[float, str]]:
+    return [(time, a.model) for time, a in device.log if isinstance(a, actions.Load)]
+
+
+def unloads(device: Device) -> list[str]:
+    return [a.model for _, a in device.log if isinstance(a, actions.Unload)]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hotbunk.scheduler import POLICIES, Bound, Scheduler, events
 from hotbunk.scheduler.policies import Turns
-from tests.scheduler.arrivals import devices
+from tests.scheduler.arrivals import devices, run_out
 from tests.scheduler.device import Device, placement
 
 
@@ -34,19 +34,13 @@ def test_every_admitted_request_starts_within_the_bound(device: Device) -> None:
 @settings(max_examples=200, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(devices(turns(), endless=False))
 def test_every_admitted_request_ends_exactly_once(device: Device) -> None:
-    device.run(until=100_000.0)
-    assert all((r.ended is not None) != r.refused for r in device.requests.values())
-    assert not any(list(m.sequences()) for m in device.scheduler.snapshot.models.values())
+    run_out(device)
 
 
 @settings(max_examples=200, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(devices(turns(), endless=False, steady=False))
 def test_nothing_is_lost_where_the_budget_changes(device: Device) -> None:
-    device.run(until=100_000.0)
-    assert all((r.ended is not None) != r.refused for r in device.requests.values())
-    snapshot = device.scheduler.snapshot
-    assert not any(list(m.sequences()) for m in snapshot.models.values())
-    assert snapshot.used <= snapshot.budget
+    run_out(device)
 
 
 def test_a_turn_is_over_soon_where_loading_was_faster_than_its_bound() -> None:

@@ -5,7 +5,7 @@ from math import inf
 import pytest
 
 from hotbunk.scheduler import POLICIES, Bound, Phase, Scheduler, actions, events
-from tests.scheduler.device import Device, placement
+from tests.scheduler.device import Device, loads, placement, unloads
 
 
 def device(policy: str = "timeslice", budget: int = 20, **sizes: int) -> Device:
@@ -18,14 +18,6 @@ def device(policy: str = "timeslice", budget: int = 20, **sizes: int) -> Device:
 
 def phases(device: Device) -> dict[str, Phase]:
     return {m.id: m.phase for m in device.scheduler.snapshot.models.values()}
-
-
-def loads(device: Device) -> list[tuple[float, str]]:
-    return [(time, a.model) for time, a in device.log if isinstance(a, actions.Load)]
-
-
-def unloads(device: Device) -> list[str]:
-    return [a.model for _, a in device.log if isinstance(a, actions.Unload)]
 
 
 def test_the_least_recently_used_idle_model_leaves_first() -> None:

@@ -135,7 +135,8 @@ def carry_out(snapshot: Snapshot, action: actions.Decision, over: float, least: 
             model = replace(model, phase=Phase.RESIZING, placement=larger)
         case actions.Unload():
             _demand(model.phase is Phase.READY and not model.running, action)
-            model = replace(model, phase=Phase.LEAVING, since=snapshot.now, over=snapshot.now)
+            now = snapshot.now
+            model = replace(model, phase=Phase.LEAVING, since=now, left=now, over=now)
         case actions.Start() | actions.Resume():
             _demand(model.free_slots > 0, action)
             held = isinstance(action, actions.Resume)

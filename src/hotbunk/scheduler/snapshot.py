@@ -39,7 +39,7 @@ class Model:
     in and taking it out (its sequences' state included) may take. A **turn** is one stay on the device: ``over`` is
     when the turn has had its ``least`` duration, so that the model may be preempted for one whose time has come.
     Until ``expected`` a request that is being prepared may be submitted. ``asked`` is when the last one came, ``used``
-    when one last entered or left a slot.
+    when one last entered or left a slot, ``left`` when the model last began to leave.
     """
 
     id: str
@@ -53,6 +53,7 @@ class Model:
     since: float = 0.0
     asked: float = 0.0
     used: float = 0.0
+    left: float = 0.0
     over: float = 0.0
     least: float = 0.0
     retry: float = 0.0
@@ -121,6 +122,11 @@ class Model:
     def sought(self) -> bool:
         """Whether it has a claim to the device: somebody waits for it, or it is to be kept there."""
         return self.keep or self.demand is not None
+
+    @cached_property
+    def smallest(self) -> Placement:
+        """The placement that takes the least of the device."""
+        return min(self.placements, key=lambda p: p.device.total)
 
     def best(self, room: int) -> Placement | None:
         """The best placement that takes no more than ``room`` bytes of the device."""
