@@ -56,7 +56,7 @@ class LlamaSwap(Baseline):
         """Start what can start; then begin, or go on with, the first swap that collides with none before it."""
         if (actions := entering(snapshot)) or not waiting:
             return actions
-        residents = {m.id: m for m in snapshot.residents()}
+        residents = {m.id: m for m in snapshot.residents}
         targets = {m.id for m in residents.values() if m.phase is Phase.LOADING}
         evicted: set[str] = set()
         queue = self._queue(snapshot, waiting)
@@ -79,7 +79,7 @@ class LlamaSwap(Baseline):
             m for m in models if m.id in stopping or (m.phase is Phase.ABSENT and m.left and m.since == snapshot.now)
         ]
         begin = max((m.left for m in just), default=-inf)
-        residents = {m.id for m in snapshot.residents()}
+        residents = {m.id for m in snapshot.residents}
         early = [m for m in waiting if (m.demand or 0.0) <= begin]
         begun = {m.id for m in early if self._evicted(snapshot, m, residents) <= stopping}
         return sorted(waiting, key=lambda m: (m.id not in begun, -m.priority))

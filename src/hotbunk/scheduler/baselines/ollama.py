@@ -54,7 +54,7 @@ class Ollama(Baseline):
         """Who asks for a loaded model; and as many others as the queue holds, besides the one that is worked on."""
         if model.phase is Phase.READY:
             return None
-        waiting = sum(len(m.queue) for m in snapshot.models.values() if m.phase is not Phase.READY)
+        waiting = sum(len(m.queue) for m in snapshot.queued if m.phase is not Phase.READY)
         if waiting - 2 < self.queue:
             return None
         return Refuse(model.id, f"server busy: {self.queue} requests wait, as many as may", sequence, 1.0)
@@ -87,7 +87,7 @@ class Ollama(Baseline):
 
     def _work(self, snapshot: Snapshot, first: Model, ready: list[Model], unused: list[Model]) -> list[Decision]:
         """Load the first in the queue alone, or beside others where it fits fully; else one victim leaves for it."""
-        residents, why = snapshot.residents(), claim(first, snapshot.now)
+        residents, why = snapshot.residents, claim(first, snapshot.now)
         if not residents and (placement := first.best(snapshot.budget)):
             return [Load(first.id, f"{why}; nothing else is loaded", placement)]
         whole = first.placements[0]

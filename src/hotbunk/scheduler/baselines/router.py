@@ -44,7 +44,7 @@ class Router(Baseline):
             return actions
         models = snapshot.models.values()
         back = [m for m in models if m.phase is Phase.LEAVING and m.queue]
-        residents = snapshot.residents()
+        residents = snapshot.residents
         there = sum(m.phase is not Phase.LEAVING for m in residents)
         excess = there + len(waiting) + len(back) - (self.limit or inf)
         if excess > 0 and (victims := _idle(snapshot)[: int(min(excess, there))]):
