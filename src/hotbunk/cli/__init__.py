@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import hotbunk
-from hotbunk.cli import bench, demo, models, plan, profile, serve, study, trace
+from hotbunk.cli import bench, demo, models, plan, profile, serve, simulate, study, trace
 from hotbunk.errors import HotbunkError
 
 __all__ = ["app", "main"]
@@ -23,6 +23,7 @@ app.command()(serve.serve)
 app.command()(demo.demo)
 app.command()(profile.profile)
 app.command()(plan.plan)
+app.command()(simulate.simulate)
 app.add_typer(bench.app, name="bench")
 app.add_typer(study.app, name="study")
 app.add_typer(trace.app, name="trace")

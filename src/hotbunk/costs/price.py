@@ -34,9 +34,9 @@ def price(anatomy: Anatomy, layers: int, context: int, slots: int, experts: int 
 
 
 def offers(anatomy: Anatomy, context: int, slots: int, budget: int) -> tuple[Placement, ...]:
-    """The placements worth offering within a budget, most of the model first: all of it, the most that fits, and rungs.
+    """The placements worth offering within a budget, the most that fits first, and below it some rungs.
 
-    Empty if not even the model's buffers fit.
+    The last is the model on the host alone, which takes nothing of the device.
     """
     layers = len(anatomy.layers)
     places = [price(anatomy, count, context, slots) for count in range(layers, -1, -1)]

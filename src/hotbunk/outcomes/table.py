@@ -17,6 +17,7 @@ __all__ = ["TIMES", "as_rows", "device", "flat", "models", "promise", "service",
 
 TIMES = {"ttft": "TTFT", "tpot": "TPOT", "latency": "latency", "wait": "wait for a slot"}
 """The times of a request by their names in ``Figures``, as they are shown."""
+_FEW = 3  # runs whose models are told apart
 _WHOLE = {
     "fairness": "fairness",
     "worst": "worst",
@@ -28,8 +29,8 @@ _WHOLE = {
 
 
 def tables(summaries: Sequence[Summary], slos: Slos) -> list[Table]:
-    """All there is to compare; the models apart only where there are several."""
-    apart = [models(each) for each in summaries if len(each.models) > 1]
+    """All there is to compare; the models apart only where there are several of them, and few runs."""
+    apart = [models(each) for each in summaries if len(each.models) > 1 and len(summaries) <= _FEW]
     return [service(summaries, slos), times(summaries), device(summaries), *apart]
 
 

@@ -44,9 +44,9 @@ class Profiled(msgspec.Struct, frozen=True):
 class Profile(msgspec.Struct, frozen=True, dict=True):
     """A machine. Sizes are bytes, times seconds.
 
-    ``memory`` and ``host`` are the device's and the host's memory; ``restart`` is what those pay who start a process
-    for each load; ``latency`` and ``hop`` are hotbunk's own delays (``simulation.Delays``). ``measured``: whether it
-    was made of measurements of such a machine.
+    ``memory`` and ``host`` are the device's and the host's memory (0: not known); ``restart`` is what those pay who
+    start a process for each load; ``latency`` and ``hop`` are hotbunk's own delays (``simulation.Delays``).
+    ``measured``: whether it was made of measurements of such a machine.
     """
 
     name: str

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf, nan
 
@@ -64,9 +64,13 @@ def simulate(
     budget: int,
     moving: Moving,
     delays: Delays = Delays(),
+    hear: Callable[[float, actions.Decision], None] = lambda now, action: None,
 ) -> Run:
-    """Serve a trace; ``subjects`` are its models. The same arguments give the same run, to the last bit."""
-    return _Simulation(name, trace, subjects, Scheduler(budget, policy), moving, delays).run()
+    """Serve a trace; ``subjects`` are its models. The same arguments give the same run, to the last bit.
+
+    ``hear`` is told each decision as it falls.
+    """
+    return _Simulation(name, trace, subjects, Scheduler(budget, policy), moving, delays, hear).run()
 
 
 @dataclass(slots=True)
@@ -113,8 +117,9 @@ class _Simulation:
         scheduler: Scheduler,
         moving: Moving,
         delays: Delays,
+        hear: Callable[[float, actions.Decision], None],
     ) -> None:
-        self._name, self._trace, self._scheduler, self._delays = name, trace, scheduler, delays
+        self._name, self._trace, self._scheduler, self._delays, self._hear = name, trace, scheduler, delays, hear
         self._subjects = {subject.name: subject for subject in subjects}
         self._times = {s.name: _Times(MoveCosts(s.placements[0])) for s in subjects}
         self._rooms = [min(p.context for p in self._subjects[model].placements) for model in trace.models]
@@ -233,10 +238,11 @@ class _Simulation:
             self._carry_out(event.now, action)
 
     def _carry_out(self, now: float, action: actions.Decision | actions.Wake) -> None:
+        if isinstance(action, actions.Wake):
+            self._wake = action.at
+            return
+        self._hear(now, action)
         match action:
-            case actions.Wake(at):
-                self._wake = at
-                return
             case actions.Refuse(_, _, sequence):
                 self._record.fate[sequence] = Fate.REFUSED
                 self._record.tokens[sequence] = 0

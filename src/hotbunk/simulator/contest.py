@@ -1,0 +1,92 @@
+"""A contest: policies by name, on the same device profile, with the same models and the same trace.
+
+A name may end in what a switch costs: ``+fast`` is hotbunk's way (living models, pinned weights), ``+restart`` a peer's
+(a process for each load). Without it hotbunk's own policies are fast and the baselines restart, as they really do; so
+what a policy is worth and what the fast path is worth can be told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from hotbunk.costs.anatomy import Anatomy
+from hotbunk.costs.model import Costs
+from hotbunk.costs.price import offers
+from hotbunk.errors import ConfigError
+from hotbunk.outcomes.outcome import Run
+from hotbunk.scheduler import POLICIES, Bound, actions
+from hotbunk.scheduler.baselines import BASELINES
+from hotbunk.scheduler.policies import Policy
+from hotbunk.simulator.hoststore import HostStore
+from hotbunk.simulator.moving import Live, Moving
+from hotbunk.simulator.profile import Profile
+from hotbunk.simulator.simulation import Delays, Subject, simulate
+from hotbunk.traces.trace import Trace
+
+__all__ = ["Setting", "contenders"]
+
+WAYS = ("fast", "restart")
+
+
+def contenders() -> list[str]:
+    """The names that there are, without what a switch costs."""
+    return [*sorted(POLICIES), *sorted(BASELINES)]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all contenders have in common.
+
+    ``budget`` and ``host`` are bytes of device memory and of the host store; ``context`` is tokens of a slot, of which
+    a model has ``slots``; ``bound`` and ``quantum`` are those of hotbunk's own policies.
+    """
+
+    profile: Profile
+    models: Mapping[str, Anatomy]
+    budget: int
+    context: int = 8192
+    slots: int = 4
+    host: float = float("inf")
+    bound: Bound = field(default_factory=Bound)
+    quantum: float = 2.0
+
+    def run(
+        self, name: str, trace: Trace, hear: Callable[[float, actions.Decision], None] = lambda now, action: None
+    ) -> Run:
+        """Serve a trace by a contender; ``hear`` is told each decision.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
+        policy, way = self._contender(name)
+        own = name.partition("+")[0] in POLICIES
+        subjects = [self._subject(model, own, getattr(policy, "parallel", None)) for model in trace.models]
+        delays = Delays(self.profile.latency, self.profile.hop)
+        return simulate(name, trace, subjects, policy, self.budget, self._moving(way), delays, hear)
+
+    def _contender(self, name: str) -> tuple[Policy, str]:
+        plain, _, way = name.partition("+")
+        if plain not in contenders() or way not in ("", *WAYS):
+            known = ", ".join(contenders())
+            raise ConfigError(f"no policy {name!r}; there are {known}, each also with +fast or +restart behind it")
+        if plain in POLICIES:
+            return POLICIES[plain](self.bound, self.quantum), way or "fast"
+        return BASELINES[plain](), way or "restart"
+
+    def _moving(self, way: str) -> Moving:
+        if way == "restart":
+            return self.profile.restart
+        sizes = {model: anatomy.weights for model, anatomy in self.models.items()}
+        store = HostStore(sizes, self.host, lambda model: self._costs[model].pin().seconds)
+        return Live(store, overlaps=self.profile.roofline.h2d_pinned is not None)
+
+    def _subject(self, model: str, own: bool, parallel: int | None) -> Subject:
+        """Hotbunk's own policies are offered the best that fits the budget, as it is live; others have a choice."""
+        places = offers(self.models[model], self.context, parallel or self.slots, self.budget)
+        return Subject(model, self._costs[model], places[:1] if own else places)
+
+    @cached_property
+    def _costs(self) -> dict[str, Costs]:
+        return {name: self.profile.costs(anatomy) for name, anatomy in self.models.items()}

@@ -1,0 +1,79 @@
+"""``hotbunk simulate``, as a user would call it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from hotbunk.cli import app
+from hotbunk.errors import ConfigError
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    """Two models that take turns, one a name of a shape."""
+    path = tmp_path / "turns.csv"
+    rows = "".join(f"{3 * n},{('big', '1b')[n % 2]},300,30\n" for n in range(8))
+    path.write_text("arrival_s,model,prompt_tokens,output_tokens\n" + rows)
+    return path
+
+
+def call(*arguments: object) -> str:
+    result = CliRunner().invoke(app, ["simulate", *map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_policies_beside_each_other(trace: Path) -> None:
+    shown = call(
+        trace, "--model", "big=qwen3-8b", "--budget", "16GiB", "--slots", 1, "--policy", "fifo,ollama,ollama+fast"
+    )
+    for part in ("fitted to docs/measurements", "ollama+fast", "TTFT, fifo", "SLO: TTFT 2 s"):
+        assert part in shown
+
+
+def test_everything_it_writes(trace: Path, tmp_path: Path) -> None:
+    files = {"--csv": tmp_path / "f.csv", "--parquet": tmp_path / "p", "--page": tmp_path / "page.html"}
+    given = [part for pair in files.items() for part in pair]
+    printed = json.loads(call(trace, "--model", "big=qwen3-8b:Q4_K_M", "--json", *given))
+    [run] = printed["runs"]
+    assert run["name"] == "timeslice"
+    assert (tmp_path / "p" / "timeslice.parquet").exists()
+    assert "<img" in (tmp_path / "page.html").read_text()
+    again = json.loads(call(trace, "--model", "big=qwen3-8b:Q4_K_M", "--json"))
+    assert again["runs"] == printed["runs"]
+
+
+def test_a_request_is_explained(trace: Path) -> None:
+    told = call(trace, "--model", "big=qwen3-8b", "--budget", "16GiB", "--slots", 1, "--explain", 2)
+    assert "request 2 for big, 300 + 30 tokens" in told
+    assert "load big: 1 waiting for big, the first for 0.0 s" in told
+    assert "its first token" in told
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ([], "the trace asks for big: say what that is, like --model big=qwen3-8b:Q4_K_M"),
+        (["--model", "big=none"], "none: no such shape"),
+        (["--model", "big=qwen3-8b:Q1"], "no type Q1; take one of F16"),
+        (["--model", "big"], "write it like NAME=qwen3-8b:Q4_K_M"),
+        (["--model", "big=1b", "--model", "huge=1b"], "the trace's models are big, 1b"),
+        (["--model", "big=1b", "--policy", "no"], "no policy 'no'"),
+        (["--model", "big=1b", "--budget", "much"], "--budget much: not a size"),
+        (["--model", "big=1b", "--quantum", "x"], "--quantum x: not a duration"),
+        (["--model", "big=1b", "--explain", "8"], "the trace has 8 requests; give a row from 0"),
+        (["--model", "big=1b", "--device-profile", "z"], "no device profile z"),
+        (["--model", "big=1b", "--slo", "ttft=fast"], "--slo ttft=fast"),
+    ],
+)
+def test_bad_input_is_told_in_a_sentence(given: list[str], why: str, trace: Path) -> None:
+    with pytest.raises(ConfigError, match=why):
+        CliRunner().invoke(app, ["simulate", str(trace), *given], catch_exceptions=False)
+
+
+def test_a_store_without_a_profile(trace: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no profile; make one with hotbunk profile"):
+        arguments = ["simulate", str(trace), "--device-profile", "store", "--store", str(tmp_path / "s.sqlite")]
+        CliRunner().invoke(app, arguments, catch_exceptions=False)

@@ -1,0 +1,131 @@
+"""Contenders by name, device profiles, and what a store makes of itself for a simulation."""
+
+from pathlib import Path
+
+import pytest
+
+from hotbunk.costs.anatomy import Anatomy
+from hotbunk.costs.dissect import dissect
+from hotbunk.costs.price import COMPUTE, offers, price
+from hotbunk.errors import ConfigError
+from hotbunk.outcomes import Fate
+from hotbunk.scheduler import actions
+from hotbunk.simulator import profile
+from hotbunk.simulator.contest import Setting, contenders
+from hotbunk.study.described import described
+from hotbunk.study.shapes import SHAPES
+from hotbunk.traces import Request, Trace
+
+GIB = 1 << 30
+ROWS = [Request(10.0 * n, ("a", "b")[n % 2], 200, 20) for n in range(6)]
+TRACE = Trace.of("turns", ROWS)
+
+
+def anatomy(shape: str, kind: str) -> Anatomy:
+    return dissect(described(SHAPES[shape], kind), f"{shape}:{kind}")
+
+
+@pytest.fixture(scope="module")
+def setting() -> Setting:
+    """Two models of 15 GB on a device of 20."""
+    eight = anatomy("qwen3-8b", "F16")
+    return Setting(profile.read("h100"), {"a": eight, "b": eight}, 20 * GIB, slots=2)
+
+
+@pytest.mark.parametrize("name", contenders())
+def test_every_contender_serves(name: str, setting: Setting) -> None:
+    run = setting.run(name, TRACE)
+    assert all(run.outcomes.fate == Fate.DONE)
+    assert run.name == name
+
+
+def test_a_switch_costs_what_its_name_says(setting: Setting) -> None:
+    fast, slow = (setting.run(f"lru+{way}", TRACE).outcomes for way in ("fast", "restart"))
+    plain = setting.run("lru", TRACE).outcomes
+    assert list(plain.first) == list(slow.first)
+    # 15.1 GB over the bus, or 0.9 s and 15.1 GB at 7.3 GB/s
+    assert (fast.started - fast.arrived)[1] == pytest.approx(0.32, abs=0.05)
+    assert (slow.started - slow.arrived)[1] == pytest.approx(0.91 + 15.14 / 7.32, abs=0.05)
+
+
+def test_decisions_are_heard(setting: Setting) -> None:
+    heard: list[actions.Decision] = []
+    setting.run("timeslice", TRACE, lambda now, action: heard.append(action))
+    assert [type(action).__name__ for action in heard[:2]] == ["Load", "Start"]
+    assert all(action.reason for action in heard)
+
+
+def test_no_such_contender(setting: Setting) -> None:
+    with pytest.raises(ConfigError, match=r"no policy 'best'; there are fifo, timeslice, .*each also with \+fast"):
+        setting.run("best", TRACE)
+    with pytest.raises(ConfigError, match=r"no policy 'fifo\+free'"):
+        setting.run("fifo+free", TRACE)
+
+
+# ---------------------------------------------------------------- profiles
+
+
+@pytest.mark.parametrize("name", profile.names())
+def test_shipped_profiles_say_what_they_are(name: str) -> None:
+    made = profile.read(name)
+    assert made.measured == (name == "h100")
+    assert made.measured or made.note.startswith("constructed")
+    costs = made.costs(anatomy("llama3-8b", "Q4_0"))
+    places = [price(costs.anatomy, layers, 4096, 1) for layers in (33, 30, 16, 0)]
+    times = [costs.decode(place, [128]).seconds for place in places]
+    assert times == sorted(times)
+
+
+def test_the_h100_is_as_it_was_measured() -> None:
+    costs = profile.read("h100").costs(anatomy("qwen3-8b", "F16"))
+    places = {layers: price(costs.anatomy, layers, 8192, 1) for layers in (37, 30, 20)}
+    measured = {37: 155.3, 30: 21.9, 20: 10.2}  # tokens/s, docs/measurements/suite-h100.txt
+    for layers, speed in measured.items():
+        assert 1 / costs.decode(places[layers], [128]).seconds == pytest.approx(speed, rel=0.1)
+    assert costs.promote(places[37]).seconds == pytest.approx(0.30, rel=0.1)
+
+
+def test_profiles_are_written_and_read(tmp_path: Path) -> None:
+    made = profile.read("h100")
+    profile.write(made, tmp_path / "mine.json")
+    again = profile.read(str(tmp_path / "mine.json"))
+    assert again == made
+    shape = anatomy("qwen3-8b", "F16")
+    place = price(shape, 20, 8192, 4)
+    assert again.costs(shape).decode(place, [900] * 3) == made.costs(shape).decode(place, [900] * 3)
+
+
+def test_files_that_are_no_profile(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no device profile nowhere: No such file or directory; name a file, or one"):
+        profile.read("nowhere")
+    (tmp_path / "bad.json").write_text('{"name": "x"}')
+    with pytest.raises(ConfigError, match=r"bad\.json: is no device profile \(Object missing required field"):
+        profile.read(str(tmp_path / "bad.json"))
+    (tmp_path / "new.json").write_text('{"format": 99}')
+    with pytest.raises(ConfigError, match=r"new\.json: format 99, this hotbunk knows 1; update hotbunk"):
+        profile.read(str(tmp_path / "new.json"))
+
+
+# ---------------------------------------------------------------- prices
+
+
+def test_prices_are_those_of_a_dry_load() -> None:
+    # libllama's own, of a file of that shape on an RPC device: weights and KV cache to the byte
+    place = price(anatomy("qwen3-8b", "F16"), 18, 8192, 4)
+    assert (place.device.weights, place.device.kv, place.host.kv) == (7805142016, 2281701376, 2550136832)
+    whole = price(anatomy("qwen3-30b-a3b", "Q4_K_M"), 49, 4096, 1)
+    assert (whole.device.weights, whole.device.kv) == (18375686144, 402653184)
+    assert 0 < place.device.compute <= COMPUTE
+
+
+def test_offers_begin_with_the_most_that_fits() -> None:
+    eight = anatomy("qwen3-8b", "F16")
+    whole = offers(eight, 4096, 1, 80 * GIB)
+    assert [place.layers for place in whole] == [37, 33, 28, 18, 9, 0]
+    part = offers(eight, 4096, 1, 10 * GIB)
+    assert part[0].layers == 24
+    assert all(place.device.total <= 10 * GIB for place in part)
+    mixed = offers(anatomy("qwen3-30b-a3b", "Q4_K_M"), 4096, 1, 10 * GIB)
+    assert mixed[0].layers == 49
+    assert mixed[0].experts is not None
+    assert [place.layers for place in offers(eight, 4096, 1, 0)] == [0]
