@@ -14,7 +14,7 @@ from hotbunk.scheduler.room import fewest
 from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
 from hotbunk.scheduler.steps import claim, eviction, relief, starts
 
-__all__ = ["Baseline", "entering", "idle", "leaving", "missing", "swap"]
+__all__ = ["Baseline", "entering", "idle", "leaving", "swap"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Baseline:
 
 
 def _drained(model: Model) -> float:
+    """A busy model's turn ends when it has nothing left to do."""
     return inf
 
 
@@ -73,14 +74,10 @@ def idle(snapshot: Snapshot) -> list[Model]:
     return sorted((m for m in snapshot.models.values() if m.idle), key=lambda m: m.used)
 
 
-def missing(snapshot: Snapshot, need: int) -> int:
-    """How many of ``need`` bytes are neither free nor about to be."""
-    return need - snapshot.free - sum(m.bytes for m in snapshot.models.values() if m.phase is Phase.LEAVING)
-
-
 def leaving(snapshot: Snapshot, need: int, order: Iterable[Model]) -> tuple[Model, ...] | None:
     """The first models, in this ``order``, that must leave so that ``need`` bytes are free; None: all are too few."""
-    lack = missing(snapshot, need)
+    coming = sum(m.bytes for m in snapshot.models.values() if m.phase is Phase.LEAVING)
+    lack = need - snapshot.free - coming
     chosen = fewest(order, lack)
     return chosen if sum(m.bytes for m in chosen) >= lack else None
 
