@@ -53,7 +53,8 @@ class Bound:
 
 def cost(model: Model, least: float) -> float:
     """Seconds that one turn takes at the least: coming, staying, leaving."""
-    return model.load + least_turn(model, least) + model.leave
+    moves = model.load + model.leave
+    return moves + min(least, moves)
 
 
 def least_turn(model: Model, least: float) -> float:

@@ -16,38 +16,38 @@ class IllegalAction(Exception):
 
 def observe(snapshot: Snapshot, event: events.Event) -> Snapshot:
     """The snapshot after ``event``. Events on what is not known (any more) change nothing but the time."""
-    snapshot = replace(snapshot, now=max(event.now, snapshot.now))
+    snapshot = snapshot.but(now=max(event.now, snapshot.now))
     match event:
         case events.Lost():
             models = {m.id: _lost(m, snapshot.now) for m in snapshot.models.values()}
-            return replace(snapshot, up=False, models=models)
+            return snapshot.but(up=False, models=models)
         case events.Restored():
-            return replace(snapshot, up=True)
+            return snapshot.but(up=True)
         case events.Budget():
-            return replace(snapshot, budget=event.budget)
+            return snapshot.but(budget=event.budget)
         case events.Added():
             return _added(snapshot, event)
         case events.Removed():
-            return replace(snapshot, models={k: m for k, m in snapshot.models.items() if k != event.model})
+            return snapshot.but(models={k: m for k, m in snapshot.models.items() if k != event.model})
     model = snapshot.models.get(getattr(event, "model", ""))
     return snapshot.put(_changed(model, event, snapshot.now)) if model else snapshot
 
 
 def _added(snapshot: Snapshot, event: events.Added) -> Snapshot:
     known = snapshot.models.get(event.model, Model(event.model, event.placements))
-    known = replace(known, placements=event.placements, priority=event.priority, keep=event.keep)
-    return snapshot.put(replace(known, load=event.load, leave=event.leave))
+    known = known.but(placements=event.placements, priority=event.priority, keep=event.keep)
+    return snapshot.put(known.but(load=event.load, leave=event.leave))
 
 
 def _changed(model: Model, event: events.Event, now: float) -> Model:
     match event:
         case events.Learned():
-            return replace(model, load=event.load, leave=event.leave)
+            return model.but(load=event.load, leave=event.leave)
         case events.Expected():
-            return replace(model, expected=event.until)
+            return model.but(expected=event.until)
         case events.Submitted():
             queue = (*model.queue, Sequence(event.sequence, now, now))
-            return replace(model, queue=queue, asked=now, expected=0.0)
+            return model.but(queue=queue, asked=now, expected=0.0)
         case events.Finished():
             return _without(model, event.sequence, now)
         case events.Suspended():
@@ -56,15 +56,15 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
             placed = replace(event.placement, device=event.device)
             # it may have come sooner than the bound on loading said
             over = min(model.over, now + model.least)
-            ready = replace(model, phase=Phase.READY, placement=placed, since=now, used=now, over=over)
-            return replace(ready, retry=0.0, wanted=None)
+            ready = model.but(phase=Phase.READY, placement=placed, since=now, used=now, over=over)
+            return ready.but(retry=0.0, wanted=None)
         case events.Unloaded():
             return _gone(model, now)
         case events.Failed():
-            return replace(_gone(model, now), retry=event.retry, wanted=None)
+            return _gone(model, now).but(retry=event.retry, wanted=None)
         case events.Wanted() if not model.resident:
             placements = (event.placement, *model.placements) if event.placement else model.placements
-            return replace(model, placements=tuple(dict.fromkeys(placements)), wanted=now)
+            return model.but(placements=tuple(dict.fromkeys(placements)), wanted=now)
         case _:
             return model
 
@@ -72,8 +72,7 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
 def _gone(model: Model, now: float) -> Model:
     """Off the device; a sequence whose suspension was never reported keeps its place as suspended."""
     back = [replace(s, since=now, held=True) for s in (*model.running, *model.suspending)]
-    return replace(
-        model,
+    return model.but(
         phase=Phase.ABSENT,
         placement=None,
         since=now,
@@ -88,8 +87,8 @@ def _lost(model: Model, now: float) -> Model:
     """Nothing is left of it in the worker. Those who ran go first again: they have waited since they arrived."""
     queue = [replace(s, held=False, since=min(s.since, s.arrived) if s.started else s.since) for s in model.sequences()]
     back = tuple(sorted(queue, key=lambda s: s.since))
-    gone = replace(model, phase=Phase.ABSENT, placement=None, since=now, over=0.0, retry=0.0)
-    return replace(gone, queue=back, running=(), suspending=())
+    gone = model.but(phase=Phase.ABSENT, placement=None, since=now, over=0.0, retry=0.0)
+    return gone.but(queue=back, running=(), suspending=())
 
 
 def _drop(sequences: Iterable[Sequence], number: int) -> tuple[Sequence, ...]:
@@ -98,15 +97,14 @@ def _drop(sequences: Iterable[Sequence], number: int) -> tuple[Sequence, ...]:
 
 def _without(model: Model, number: int, now: float) -> Model:
     queue, running = _drop(model.queue, number), _drop(model.running, number)
-    return replace(model, used=now, queue=queue, running=running, suspending=_drop(model.suspending, number))
+    return model.but(used=now, queue=queue, running=running, suspending=_drop(model.suspending, number))
 
 
 def _suspended(model: Model, number: int, now: float) -> Model:
     """Also one that the worker suspended on its own account (a resize to fewer slots)."""
     out = [s for s in (*model.suspending, *model.running) if s.id == number]
     back = tuple(replace(s, since=now, held=True) for s in out)
-    return replace(
-        model,
+    return model.but(
         queue=(*model.queue, *back),
         suspending=_drop(model.suspending, number),
         running=_drop(model.running, number),
@@ -126,31 +124,31 @@ def carry_out(snapshot: Snapshot, action: actions.Decision, over: float, least: 
         case actions.Load():
             _demand(model.phase is Phase.ABSENT, action)
             _demand(action.placement.device.total <= snapshot.free, action)
-            model = replace(model, phase=Phase.LOADING, placement=action.placement, since=snapshot.now)
-            model = replace(model, over=over, least=least)
+            model = model.but(phase=Phase.LOADING, placement=action.placement, since=snapshot.now)
+            model = model.but(over=over, least=least)
         case actions.Resize():
             _demand(model.phase is Phase.READY, action)
             _demand(action.placement.device.total <= snapshot.free + model.bytes, action)
             larger = max(action.placement, model.placement or action.placement, key=lambda p: p.device.total)
-            model = replace(model, phase=Phase.RESIZING, placement=larger)
+            model = model.but(phase=Phase.RESIZING, placement=larger)
         case actions.Unload():
             _demand(model.phase is Phase.READY and not model.running, action)
             now = snapshot.now
-            model = replace(model, phase=Phase.LEAVING, since=now, left=now, over=now)
+            model = model.but(phase=Phase.LEAVING, since=now, left=now, over=now)
         case actions.Start() | actions.Resume():
             _demand(model.free_slots > 0, action)
             held = isinstance(action, actions.Resume)
             found = [s for s in model.queue if s.id == action.sequence and s.held == held]
             _demand(bool(found), action)
             runs = replace(found[0], since=snapshot.now, started=True, held=False)
-            model = replace(model, queue=_drop(model.queue, runs.id), running=(*model.running, runs), used=snapshot.now)
+            model = model.but(queue=_drop(model.queue, runs.id), running=(*model.running, runs), used=snapshot.now)
         case actions.Suspend():
             found = [s for s in model.running if s.id == action.sequence]
             _demand(bool(found), action)
             running = _drop(model.running, action.sequence)
-            model = replace(model, running=running, suspending=(*model.suspending, *found), over=max(model.over, over))
+            model = model.but(running=running, suspending=(*model.suspending, *found), over=max(model.over, over))
         case actions.Refuse():
-            model = replace(model, queue=_drop(model.queue, action.sequence))
+            model = model.but(queue=_drop(model.queue, action.sequence))
     return snapshot.put(model)
 
 

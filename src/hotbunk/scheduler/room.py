@@ -51,10 +51,14 @@ def find(snapshot: Snapshot, model: Model, claims: Claims, ends: Callable[[Model
 
 
 def _victims(snapshot: Snapshot, need: int, claims: Claims, ends: Callable[[Model], float]) -> tuple[Model, ...]:
-    residents = [m for m in snapshot.residents if not m.keep]
-    coming = [m for m in residents if m.phase is Phase.LEAVING or m.id in claims.leaving]
-    missing = need - snapshot.free - sum(m.bytes for m in coming)
-    staying = [m for m in residents if m not in coming]
+    missing, staying = need - snapshot.free, list[Model]()
+    for model in snapshot.residents:
+        if model.phase is Phase.LEAVING or model.id in claims.leaving:
+            missing -= model.bytes
+        elif not model.keep:
+            staying.append(model)
+    if missing <= 0:
+        return ()
     return fewest(sorted(staying, key=lambda m: (_free_at(snapshot, m, ends), not m.idle, m.used)), missing)
 
 

@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
-from functools import cached_property
+from typing import Any, Generic, Self, TypeVar
 
 from hotbunk.placement import Placement
+
+T = TypeVar("T")
+
+
+class lazy(Generic[T]):
+    """A property that is worked out once: ``functools.cached_property`` without the lock that it has up to 3.11."""
+
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        self._function, self.__doc__ = function, function.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, value: Any, owner: type | None = None) -> T:
+        found = value.__dict__[self._name] = self._function(value)
+        return found
+
+
+class Value:
+    """An immutable value of many fields, some of which change from one moment to the next."""
+
+    def but(self, **changes: Any) -> Self:
+        """The same with other values for some fields: ``replace``, only faster, since it is done for every event."""
+        made = object.__new__(type(self))
+        mine, new = self.__dict__, made.__dict__
+        for name in self.__dataclass_fields__:  # type: ignore[attr-defined]
+            new[name] = mine[name]
+        assert changes.keys() <= new.keys()
+        new.update(changes)
+        return made
 
 
 class Phase(Enum):
@@ -31,8 +61,8 @@ class Sequence:
     held: bool = False
 
 
-@dataclass(frozen=True)
-class Model:
+@dataclass(frozen=True, eq=False)
+class Model(Value):
     """A model, its place, and those who want it. What follows from it is worked out once.
 
     ``placements`` are the ways it may be loaded, best first. ``load`` and ``leave`` bound the seconds that bringing it
@@ -63,7 +93,7 @@ class Model:
     running: tuple[Sequence, ...] = ()
     suspending: tuple[Sequence, ...] = ()
 
-    @cached_property
+    @lazy
     def bytes(self) -> int:
         """Device bytes it takes now, or is about to take, or has not yet given back."""
         return self.placement.device.total if self.placement else 0
@@ -79,12 +109,12 @@ class Model:
         ready = self.phase is Phase.READY
         return self.slots - len(self.running) - len(self.suspending) if ready else 0
 
-    @cached_property
+    @lazy
     def resident(self) -> bool:
         """Whether it takes device memory."""
         return self.phase is not Phase.ABSENT
 
-    @cached_property
+    @lazy
     def newcomers(self) -> tuple[Sequence, ...]:
         """Those who wait and have not been started yet."""
         return tuple(s for s in self.queue if not s.started)
@@ -95,22 +125,22 @@ class Model:
         yield from (s for s in self.queue if not s.started)
         yield from (s for s in self.queue if s.started)
 
-    @cached_property
+    @lazy
     def heads(self) -> tuple[float, ...]:
         """Since when the first of each turn waits that is owed to newcomers; a turn is for as many as have slots."""
         return tuple(s.since for s in self.newcomers[:: self.slots])
 
-    @cached_property
+    @lazy
     def all_heads(self) -> tuple[float, ...]:
         """The same for everyone who waits."""
         return tuple(s.since for s in self.queue[:: self.slots])
 
-    @cached_property
+    @lazy
     def idle(self) -> bool:
         """Ready, and nobody has a use for it."""
         return self.phase is Phase.READY and not (self.running or self.suspending or self.queue)
 
-    @cached_property
+    @lazy
     def demand(self) -> float | None:
         """Since when somebody waits for it; None if nobody does."""
         since = [self.queue[0].since] if self.queue else []
@@ -118,12 +148,12 @@ class Model:
             since.append(self.wanted)
         return min(since, default=None)
 
-    @cached_property
+    @lazy
     def sought(self) -> bool:
         """Whether it has a claim to the device: somebody waits for it, or it is to be kept there."""
         return self.keep or self.demand is not None
 
-    @cached_property
+    @lazy
     def smallest(self) -> Placement:
         """The placement that takes the least of the device."""
         return min(self.placements, key=lambda p: p.device.total)
@@ -139,8 +169,8 @@ class Model:
         yield from self.suspending
 
 
-@dataclass(frozen=True)
-class Snapshot:
+@dataclass(frozen=True, eq=False)
+class Snapshot(Value):
     """One device at one moment. ``up`` is False while its worker is being restarted.
 
     The ``budget`` may change; when it falls, more may be used than it allows until enough models have left.
@@ -151,7 +181,7 @@ class Snapshot:
     up: bool = True
     models: Mapping[str, Model] = field(default_factory=dict)
 
-    @cached_property
+    @lazy
     def used(self) -> int:
         """Device bytes taken or promised."""
         return sum(m.bytes for m in self.residents)
@@ -167,7 +197,7 @@ class Snapshot:
         leaving = sum(m.bytes for m in self.residents if m.phase is Phase.LEAVING)
         return self.used - leaving - self.budget
 
-    @cached_property
+    @lazy
     def keeps(self) -> bool:
         """Whether there is a model to be kept on the device."""
         return any(m.keep for m in self.models.values())
@@ -199,21 +229,21 @@ class Snapshot:
         """Whether there is a placement that the budget allows it, whoever else has to leave."""
         return model.best(self.budget - self.kept(model)) is not None
 
-    @cached_property
+    @lazy
     def residents(self) -> tuple[Model, ...]:
         """The models that take device memory."""
         return tuple(m for m in self.models.values() if m.resident)
 
-    @cached_property
+    @lazy
     def queued(self) -> tuple[Model, ...]:
         """The models for which somebody waits."""
         return tuple(m for m in self.models.values() if m.queue)
 
-    @cached_property
+    @lazy
     def waiting(self) -> int:
         """How many sequences have not been started yet."""
         return sum(len(m.newcomers) for m in self.queued)
 
     def put(self, model: Model) -> Snapshot:
         """The same moment with one model changed."""
-        return replace(self, models={**self.models, model.id: model})
+        return self.but(models={**self.models, model.id: model})
