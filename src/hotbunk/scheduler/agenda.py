@@ -102,7 +102,9 @@ def agenda(snapshot: Snapshot, bound: Bound, least: float, everyone: bool = Fals
     first, soonest, begun = None, inf, 0
     for model in snapshot.queued:
         heads = _heads(snapshot, model, everyone)
-        loading = model.phase is Phase.LOADING and bool(heads)
+        if not heads:
+            continue
+        loading = model.phase is Phase.LOADING
         since += heads
         work += [cost(model, least)] * len(heads)
         if loading:

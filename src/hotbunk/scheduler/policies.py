@@ -151,7 +151,7 @@ class Fifo(Turns):
 
     def ends(self, model: Model) -> float:
         """Not by the clock: a busy model drains; those who waited when it was loaded belong to its turn."""
-        entering = any(s.since <= model.since for s in model.queue)
+        entering = bool(model.queue) and model.queue[0].since <= model.since  # the first has waited longest
         return inf if model.running or model.suspending or entering else model.since
 
 

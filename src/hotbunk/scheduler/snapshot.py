@@ -227,7 +227,7 @@ class Snapshot(Value):
 
     def fits(self, model: Model) -> bool:
         """Whether there is a placement that the budget allows it, whoever else has to leave."""
-        return model.best(self.budget - self.kept(model)) is not None
+        return model.smallest.device.total + self.kept(model) <= self.budget
 
     @lazy
     def residents(self) -> tuple[Model, ...]:
