@@ -99,7 +99,9 @@ class Driver:
         """
         generation = LiveGeneration(next(_numbers), job, self._cancel)
         self.jobs[generation.number] = generation
-        for action in self._tell(events.Submitted(monotonic(), job.model, generation.number)):
+        for action in self._tell(
+            events.Submitted(monotonic(), job.model, generation.number, len(job.prompt), job.max_tokens)
+        ):
             if isinstance(action, actions.Refuse) and action.sequence == generation.number:
                 del self.jobs[generation.number]
                 raise Overloaded(f"{job.model} cannot take the request: {action.reason}", ceil(action.retry_after))
@@ -195,7 +197,7 @@ class Driver:
     def _end(self, job: LiveGeneration, report: wire.Ended) -> None:
         self.jobs.pop(job.number)
         job.end(report)
-        self._tell(events.Finished(monotonic(), job.job.model, job.number))
+        self._tell(events.Finished(monotonic(), job.job.model, job.number, len(job.generated)))
 
     def _drop(self, job: LiveGeneration, why: str) -> None:
         self._end(job, wire.Ended(job.number, "error", why))
@@ -205,7 +207,7 @@ class Driver:
             job.paused()
             self.entries[job.job.model].counts["suspends"] += 1
             self._carried("suspend", report)
-            self._tell(events.Suspended(monotonic(), job.job.model, report.sequence))
+            self._tell(events.Suspended(monotonic(), job.job.model, report.sequence, len(job.generated)))
 
     def _carried(self, kind: Literal["suspend", "resume"], report: wire.Suspended | wire.Resumed) -> None:
         self._tally.add(kind, report)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from hotbunk.costs.rates import PROMISE, Promise, Rates
 from hotbunk.placement import Footprint, Placement
 
 
@@ -26,7 +27,10 @@ class Budget(Event):
 
 @dataclass(frozen=True, slots=True)
 class Added(Event):
-    """A model can be served, in any of ``placements`` (best first). A known model gets these facts anew."""
+    """A model can be served, in any of ``placements`` (best first). A known model gets these facts anew.
+
+    ``rates`` are what it costs at each of them (none: not known), ``promise`` is what its users may expect.
+    """
 
     model: str
     placements: tuple[Placement, ...]
@@ -34,6 +38,8 @@ class Added(Event):
     leave: float = 0.5
     priority: int = 0
     keep: bool = False
+    rates: tuple[Rates, ...] = ()
+    promise: Promise = PROMISE
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +72,36 @@ class Expected(Event):
 
 @dataclass(frozen=True, slots=True)
 class Submitted(Event):
-    """A request arrived. Answered by ``Refuse``, or sooner or later by ``Start``."""
+    """A request arrived. Answered by ``Refuse``, or sooner or later by ``Start``.
+
+    Its ``prompt`` has so many tokens (0: not known), and it may generate ``limit`` at most (0: not known).
+    """
 
     model: str
     sequence: int
+    prompt: int = 0
+    limit: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Finished(Event):
-    """A sequence is over, for whatever reason: its slot, its place in the queue or its held state is free."""
+    """A sequence is over, for whatever reason: its slot, its place in the queue or its held state is free.
+
+    It has generated ``made`` tokens (0: not known).
+    """
 
     model: str
     sequence: int
+    made: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Suspended(Event):
-    """A sequence's state lies in host memory and its slot is free."""
+    """A sequence's state lies in host memory and its slot is free. It has generated ``made`` tokens so far."""
 
     model: str
     sequence: int
+    made: int = 0
 
 
 @dataclass(frozen=True, slots=True)

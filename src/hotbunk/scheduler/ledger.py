@@ -5,9 +5,15 @@ Whatever a policy does, the ledger keeps the budget: a load or a resize that doe
 
 from collections.abc import Iterable
 from dataclasses import replace
+from math import exp
 
 from hotbunk.scheduler import actions, events
 from hotbunk.scheduler.snapshot import Model, Phase, Sequence, Snapshot
+
+OF_LATE = 120.0
+"""Seconds over which the rate of requests is taken: what is older by as much counts for 1/e."""
+LATEST = 64
+"""Answers over which their length is taken."""
 
 
 class IllegalAction(Exception):
@@ -36,6 +42,7 @@ def observe(snapshot: Snapshot, event: events.Event) -> Snapshot:
 def _added(snapshot: Snapshot, event: events.Added) -> Snapshot:
     known = snapshot.models.get(event.model, Model(event.model, event.placements))
     known = known.but(placements=event.placements, priority=event.priority, keep=event.keep)
+    known = known.but(rates=event.rates, promise=event.promise)
     return snapshot.put(known.but(load=event.load, leave=event.leave))
 
 
@@ -46,12 +53,13 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
         case events.Expected():
             return model.but(expected=event.until)
         case events.Submitted():
-            queue = (*model.queue, Sequence(event.sequence, now, now))
-            return model.but(queue=queue, asked=now, expected=0.0)
+            comes = Sequence(event.sequence, now, now, prompt=event.prompt, limit=event.limit)
+            rate = model.rate * exp((model.asked - now) / OF_LATE) + 1 / OF_LATE
+            return model.but(queue=(*model.queue, comes), asked=now, expected=0.0, rate=rate)
         case events.Finished():
-            return _without(model, event.sequence, now)
+            return _answered(_without(model, event.sequence, now), event.made)
         case events.Suspended():
-            return _suspended(model, event.sequence, now)
+            return _suspended(model, event.sequence, event.made, now)
         case events.Loaded():
             placed = replace(event.placement, device=event.device)
             # it may have come sooner than the bound on loading said
@@ -100,10 +108,18 @@ def _without(model: Model, number: int, now: float) -> Model:
     return model.but(used=now, queue=queue, running=running, suspending=_drop(model.suspending, number))
 
 
-def _suspended(model: Model, number: int, now: float) -> Model:
+def _answered(model: Model, made: int) -> Model:
+    """One more answer is complete; the latest count most."""
+    if not made:
+        return model
+    count = min(model.answered + 1, LATEST)
+    return model.but(answered=count, answers=model.answers + (made - model.answers) / count)
+
+
+def _suspended(model: Model, number: int, made: int, now: float) -> Model:
     """Also one that the worker suspended on its own account (a resize to fewer slots)."""
     out = [s for s in (*model.suspending, *model.running) if s.id == number]
-    back = tuple(replace(s, since=now, held=True) for s in out)
+    back = tuple(replace(s, since=now, held=True, made=max(made, s.made)) for s in out)
     return model.but(
         queue=(*model.queue, *back),
         suspending=_drop(model.suspending, number),
@@ -140,7 +156,8 @@ def carry_out(snapshot: Snapshot, action: actions.Decision, over: float, least: 
             held = isinstance(action, actions.Resume)
             found = [s for s in model.queue if s.id == action.sequence and s.held == held]
             _demand(bool(found), action)
-            runs = replace(found[0], since=snapshot.now, started=True, held=False)
+            begun = found[0].begun if found[0].started else snapshot.now
+            runs = replace(found[0], since=snapshot.now, started=True, held=False, begun=begun)
             model = model.but(queue=_drop(model.queue, runs.id), running=(*model.running, runs), used=snapshot.now)
         case actions.Suspend():
             found = [s for s in model.running if s.id == action.sequence]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, Self, TypeVar
 
+from hotbunk.costs.rates import PROMISE, Promise, Rates
 from hotbunk.placement import Placement
 
 T = TypeVar("T")
@@ -52,13 +53,21 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """A request's tokens. ``since``: when it began to wait, or to run. ``held``: suspended state exists for it."""
+    """A request's tokens. ``since``: when it began to wait, or to run. ``held``: suspended state exists for it.
+
+    ``prompt`` and ``limit`` are tokens of its prompt and the most that it may generate (0: not known); ``made`` are
+    those generated until ``since``; ``begun`` is when it was first started.
+    """
 
     id: int
     arrived: float
     since: float
     started: bool = False
     held: bool = False
+    prompt: int = 0
+    limit: int = 0
+    made: int = 0
+    begun: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +79,10 @@ class Model(Value):
     when the turn has had its ``least`` duration, so that the model may be preempted for one whose time has come.
     Until ``expected`` a request that is being prepared may be submitted. ``asked`` is when the last one came, ``used``
     when one last entered or left a slot, ``left`` when the model last began to leave.
+
+    ``rates`` are what it costs at each of ``placements``, as far as known, ``promise`` is what its users may expect.
+    ``answers`` is the mean length of the latest ``answered`` answers in tokens, ``rate`` the requests a second of late,
+    as they were at ``asked``.
     """
 
     id: str
@@ -78,6 +91,8 @@ class Model(Value):
     leave: float = 0.5
     priority: int = 0
     keep: bool = False
+    rates: tuple[Rates, ...] = ()
+    promise: Promise = PROMISE
     phase: Phase = Phase.ABSENT
     placement: Placement | None = None
     since: float = 0.0
@@ -89,6 +104,9 @@ class Model(Value):
     retry: float = 0.0
     wanted: float | None = None
     expected: float = 0.0
+    answers: float = 0.0
+    answered: int = 0
+    rate: float = 0.0
     queue: tuple[Sequence, ...] = ()
     running: tuple[Sequence, ...] = ()
     suspending: tuple[Sequence, ...] = ()
@@ -97,6 +115,16 @@ class Model(Value):
     def bytes(self) -> int:
         """Device bytes it takes now, or is about to take, or has not yet given back."""
         return self.placement.device.total if self.placement else 0
+
+    def costs(self, placement: Placement) -> Rates:
+        """What it costs at one of its placements; what is not known is taken for average."""
+        forms = (_form(each) == _form(placement) for each in self.placements)
+        return next((rates for rates, same in zip(self.rates, forms, strict=False) if same), Rates(load=self.load))
+
+    @lazy
+    def pace(self) -> Rates:
+        """What it costs where it is now, or where it would best be."""
+        return self.costs(self.placement or self.placements[0])
 
     @property
     def slots(self) -> int:
@@ -247,3 +275,8 @@ class Snapshot(Value):
     def put(self, model: Model) -> Snapshot:
         """The same moment with one model changed."""
         return self.but(models={**self.models, model.id: model})
+
+
+def _form(placement: Placement) -> tuple[object, ...]:
+    """What makes a placement, but for the bytes that it takes."""
+    return placement.layers, placement.experts, placement.context, placement.slots

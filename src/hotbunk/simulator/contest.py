@@ -8,14 +8,16 @@ what a policy is worth and what the fast path is worth can be told apart.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from hotbunk.costs.anatomy import Anatomy
 from hotbunk.costs.model import Costs
 from hotbunk.costs.price import offers
+from hotbunk.costs.rates import PROMISE, Promise, rates
 from hotbunk.errors import ConfigError
 from hotbunk.outcomes.outcome import Run
+from hotbunk.placement import Placement
 from hotbunk.scheduler import POLICIES, Bound, actions
 from hotbunk.scheduler.baselines import BASELINES
 from hotbunk.scheduler.policies import Policy
@@ -40,7 +42,8 @@ class Setting:
     """What all contenders have in common.
 
     ``budget`` and ``host`` are bytes of device memory and of the host store; ``context`` is tokens of a slot, of which
-    a model has ``slots``; ``bound`` and ``quantum`` are those of hotbunk's own policies.
+    a model has ``slots``; ``bound`` and ``quantum`` are those of hotbunk's own policies, ``promises`` what users of a
+    model may expect.
     """
 
     profile: Profile
@@ -51,6 +54,7 @@ class Setting:
     host: float = float("inf")
     bound: Bound = field(default_factory=Bound)
     quantum: float = 2.0
+    promises: Mapping[str, Promise] = field(default_factory=dict)
 
     def run(
         self, name: str, trace: Trace, hear: Callable[[float, actions.Decision], None] = lambda now, action: None
@@ -62,7 +66,8 @@ class Setting:
         """
         policy, way = self._contender(name)
         own = name.partition("+")[0] in POLICIES
-        subjects = [self._subject(model, own, getattr(policy, "parallel", None)) for model in trace.models]
+        parallel = getattr(policy, "parallel", None)
+        subjects = [self._subject(model, own, parallel, way == "restart") for model in trace.models]
         delays = Delays(self.profile.latency, self.profile.hop)
         return simulate(name, trace, subjects, policy, self.budget, self._moving(way), delays, hear)
 
@@ -82,10 +87,18 @@ class Setting:
         store = HostStore(sizes, self.host, lambda model: self._costs[model].pin().seconds)
         return Live(store, overlaps=self.profile.roofline.h2d_pinned is not None)
 
-    def _subject(self, model: str, own: bool, parallel: int | None) -> Subject:
+    def _subject(self, model: str, own: bool, parallel: int | None, restarts: bool) -> Subject:
         """Hotbunk's own policies are offered the best that fits the budget, as it is live; others have a choice."""
         places = offers(self.models[model], self.context, parallel or self.slots, self.budget)
-        return Subject(model, self._costs[model], places[:1] if own else places)
+        costs, places = self._costs[model], places[:1] if own else places
+        found = tuple(rates(costs, place) for place in places)
+        if restarts:
+            found = tuple(replace(each, load=self._started(place)) for each, place in zip(found, places, strict=True))
+        return Subject(model, costs, places, rates=found, promise=self.promises.get(model, PROMISE))
+
+    def _started(self, place: Placement) -> float:
+        restart = self.profile.restart
+        return restart.fixed + restart.stop + (place.device.weights + place.host.weights) / restart.rate
 
     @cached_property
     def _costs(self) -> dict[str, Costs]:

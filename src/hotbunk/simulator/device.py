@@ -35,7 +35,7 @@ Command = actions.Load | actions.Resize | actions.Unload | actions.Start | actio
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A request on its way: ``todo`` tokens of its prompt are to be evaluated, ``left`` to be generated.
+    """A request on its way: ``todo`` tokens of its prompt are to be evaluated, ``left`` generated; ``made`` were.
 
     ``behind`` tokens are in the KV cache. ``first`` is when its first token came.
     """
@@ -46,6 +46,7 @@ class Job:
     left: int
     behind: int = 0
     first: float = -1.0
+    made: int = 0
 
 
 class _Runner:
@@ -73,6 +74,7 @@ class _Runner:
         for job in self.decoding:
             job.behind += rounds
             job.left -= rounds
+            job.made += rounds
         self.longest += rounds
         self.least -= rounds
         self.step = self.pace.step(len(self.decoding), self.longest + 1)
@@ -195,6 +197,7 @@ class Device:
             return
         runner.prefilling.popleft()
         job.left -= 1
+        job.made += 1
         job.first = self.clock if job.first < 0 else job.first
         if job.left:
             runner.decoding.append(job)
@@ -211,7 +214,7 @@ class Device:
 
     def _finish(self, job: Job) -> None:
         del self._jobs[job.number]
-        self._tell(events.Finished(self.clock, job.model, job.number))
+        self._tell(events.Finished(self.clock, job.model, job.number, job.made))
 
     # ------------------------------------------------------------ commands
 
@@ -238,7 +241,7 @@ class Device:
         if runner.remove(job):
             self._carry(runner, job, out=True)
             self.usage.suspends += 1
-            self._tell(events.Suspended(self.clock, model, sequence))
+            self._tell(events.Suspended(self.clock, model, sequence, job.made))
 
     def _resume(self, runner: _Runner, job: Job) -> None:
         self._carry(runner, job, out=False)

@@ -20,6 +20,7 @@ from math import inf, nan
 import numpy as np
 
 from hotbunk.costs.moves import MoveCosts
+from hotbunk.costs.rates import PROMISE, Promise, Rates
 from hotbunk.outcomes.outcome import Fate, Outcomes, Run, Stay
 from hotbunk.placement import Placement
 from hotbunk.scheduler import Scheduler, actions, events
@@ -49,6 +50,8 @@ class Subject:
     placements: tuple[Placement, ...]
     priority: int = 0
     keep: bool = False
+    rates: tuple[Rates, ...] = ()
+    promise: Promise = PROMISE
 
     @property
     def layers(self) -> int:
@@ -160,8 +163,8 @@ class _Simulation:
 
     def _add(self, subject: Subject) -> None:
         costs = self._times[subject.name].costs
-        where = subject.name, subject.placements, costs.load, costs.leave
-        self._tell(events.Added(0.0, *where, subject.priority, subject.keep))
+        where = subject.name, subject.placements, costs.load, costs.leave, subject.priority, subject.keep
+        self._tell(events.Added(0.0, *where, subject.rates, subject.promise))
 
     def _over(self) -> Run:
         for model, times in self._times.items():
@@ -185,7 +188,7 @@ class _Simulation:
         record.tokens[row] = job.left
         self._jobs[row] = job
         self._device.add(job)
-        self._tell(events.Submitted(at + self._delays.latency, model, row))
+        self._tell(events.Submitted(at + self._delays.latency, model, row, prompt, room - prompt))
 
     # ------------------------------------------------------------ from the device
 

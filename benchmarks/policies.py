@@ -1,0 +1,215 @@
+"""Policies against each other, over traces, budgets and loads: how much load each carries, and what happens at it.
+
+    python benchmarks/policies.py --out FOLDER servegen=TRACE azure=CONV,CODE [--policies ...] [--profile h100] ...
+
+A *case* is a trace with its models (below), a budget and an SLO. For each case and contender the trace is served at
+growing speeds; the **capacity** is the highest speed up to which 90 % of the requests meet their SLO, found by
+bisection between the last speed that is carried and the first that is not. Writes ``curves.csv`` (every run that was
+made), ``capacity.csv`` and ``policies.txt``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hotbunk.costs.dissect import dissect
+from hotbunk.outcomes.metrics import Summary, summarise
+from hotbunk.outcomes.slo import Slos
+from hotbunk.scheduler import POLICIES
+from hotbunk.scheduler.baselines import BASELINES
+from hotbunk.simulator.contest import Setting
+from hotbunk.simulator.profile import read
+from hotbunk.study.described import described
+from hotbunk.study.shapes import SHAPES
+from hotbunk.traces.read import read_all
+from hotbunk.traces.trace import Trace
+
+GIB = 1 << 30
+SHARE = 0.9
+"""Of the requests that must meet their SLO."""
+FINE = 1.06  # capacities are found this finely
+SLOWEST, FASTEST = 1 / 64, 16.0
+SECONDS = 1800.0  # of a trace at its own speed that are served at least: bursts and lulls are both in it
+MOST = 6000  # requests of a run
+
+MODELS = {
+    "chat-8b": "qwen3-8b:Q4_K_M",
+    "reason-8b": "llama3-8b:Q4_0",
+    "code-14b": "qwen2.5-14b:Q4_K_M",
+    "extract-3b": "qwen2.5-3b:Q8_0",
+    "agent-30b": "qwen3-30b-a3b:Q4_K_M",
+    "chat-32b": "qwen3-32b:Q4_K_M",
+    "azure-2023-conv": "qwen3-8b:F16",
+    "azure-2023-code": "qwen2.5-14b:Q8_0",
+}
+"""What the traces' models stand for; others take turns among ``OTHERS``."""
+OTHERS = ("qwen3-8b:Q4_K_M", "qwen2.5-14b:Q4_K_M", "qwen2.5-3b:F16", "llama3-8b:Q4_0")
+BATCH = ("extract-3b", "reason-8b")
+"""Models whose users can wait."""
+SLOS = {
+    "interactive": ["ttft=2s,tpot=100ms", *(f"{model}:ttft=30s" for model in BATCH)],
+    "strict": ["ttft=1s,tpot=50ms", *(f"{model}:ttft=10s" for model in BATCH)],
+    "relaxed": ["ttft=10s,tpot=200ms", *(f"{model}:ttft=60s" for model in BATCH)],
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A trace on a machine within a budget, and what is promised."""
+
+    trace: str
+    files: tuple[str, ...]
+    profile: str
+    gib: int
+    slo: str
+    host: float = 100.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run: a case's trace at a speed, served by a contender."""
+
+    case: Case
+    policy: str
+    speed: float
+
+
+def main() -> int:
+    """Find all capacities."""
+    arguments = _arguments()
+    traces = dict(each.split("=", 1) for each in arguments.traces)
+    cases = [
+        Case(name, tuple(files.split(",")), profile, gib, slo)
+        for name, files in traces.items()
+        for profile in arguments.profile.split(",")
+        for gib in map(int, arguments.budgets.split(","))
+        for slo in arguments.slos.split(",")
+    ]
+    jobs = [(case, policy) for case in cases for policy in arguments.policies.split(",")]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        for found in pool.map(_capacity, *zip(*jobs, strict=True)):
+            rows += found
+            best = found[-1]
+            line = (best["trace"], best["profile"], best["gib"], best["slo"], best["policy"], best["capacity"])
+            print("{:10} {:10} {:3} GiB {:12} {:22} {:7.3f}".format(*line), flush=True)
+    _table(arguments.out / "curves.csv", rows)
+    _table(arguments.out / "capacity.csv", _last(rows))
+    return 0
+
+
+def _last(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a contender does at its capacity."""
+    return [row for row in rows if row["speed"] == row["capacity"]]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("traces", nargs="+", help="NAME=FILE[,FILE]")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--policies", default=",".join([*POLICIES, *BASELINES, *(f"{name}+fast" for name in BASELINES)])
+    )
+    parser.add_argument("--profile", default="h100")
+    parser.add_argument("--budgets", default="24,40", help="GiB")
+    parser.add_argument("--slos", default="interactive")
+    parser.add_argument("--jobs", type=int, default=2)
+    return parser.parse_args()
+
+
+def _capacity(case: Case, policy: str) -> list[dict[str, Any]]:
+    """All runs that were made to find it, each with the capacity that was found."""
+    rows = dict[float, dict[str, Any]]()
+
+    def carried(speed: float) -> bool:
+        rows[speed] = row(Point(case, policy, speed))
+        return bool(rows[speed]["attainment"] >= SHARE)
+
+    low, high = 0.0, 1.0
+    if carried(1.0):
+        low = 1.0
+        while low < FASTEST and carried(high := 2 * low):
+            low = high
+    else:
+        while high > SLOWEST and not carried(high / 2):
+            high /= 2
+        low = high / 2 if high > SLOWEST else 0.0
+    while low and high / low > FINE:
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if carried(middle) else (low, middle)
+    return [{**rows[speed], "capacity": low} for speed in sorted(rows, key=lambda speed: (speed == low, speed))]
+
+
+def row(point: Point) -> dict[str, Any]:
+    """Serve it; the figures that matter."""
+    case = point.case
+    trace = _trace(case.files).sped(point.speed)
+    setting = Setting(read(case.profile), anatomies(trace.models), case.gib * GIB, 8192, 4, case.host * GIB)
+    figures = summarise(setting.run(point.policy, trace), Slos.read(_slo(case.slo, trace.models), trace.models))
+    return {**asdict(case), "files": "", "policy": point.policy, "speed": point.speed, **told(figures)}
+
+
+def told(summary: Summary) -> dict[str, Any]:
+    """Of a run."""
+    all_ = summary.all
+    return {
+        "attainment": all_.attainment,
+        "worst": summary.worst,
+        "goodput": all_.goodput,
+        "ttft_mean": all_.ttft.mean,
+        "ttft_p99": all_.ttft.p99,
+        "tpot_p95": all_.tpot.p95,
+        "wait_max": all_.wait.most,
+        "refused": all_.refused,
+        "loads": summary.usage.loads,
+        "preemptions": all_.preemptions,
+        "computing": summary.computing,
+    }
+
+
+@lru_cache
+def _trace(files: tuple[str, ...]) -> Trace:
+    whole = read_all([Path(file) for file in files], "skip").trace
+    seconds = SECONDS
+    while len(whole.until(seconds)) < MOST and seconds < whole.duration:
+        seconds *= 1.5
+    cut = whole.until(seconds)
+    return cut if len(cut) <= MOST else cut.until(float(cut.arrival[cut.roots[min(MOST, len(cut.roots) - 1)]]))
+
+
+@lru_cache
+def anatomies(models: tuple[str, ...]) -> dict[str, Any]:
+    """By model."""
+    found = {}
+    for place, model in enumerate(models):
+        shape, _, kind = (name := MODELS.get(model, OTHERS[place % len(OTHERS)])).partition(":")
+        found[model] = dissect(described(SHAPES[shape], kind), name)
+    return found
+
+
+def _slo(name: str, models: tuple[str, ...]) -> list[str]:
+    return [text for text in SLOS[name] if ":" not in text or text.partition(":")[0] in models]
+
+
+def _table(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [name for name in rows[0] if name != "files"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows({key: _short(value) for key, value in row.items()} for row in rows)
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
