@@ -6,9 +6,11 @@ A point is described by a row ``x``: for each term ``j`` the seconds that the ro
 
 so the prior is ``u = 1``, and the sum of the row is its estimate. Measured points ``(x_i, y_i)`` move the factors:
 
-    minimise  sum_i w_i ((x_i u - y_i) / (y_i s))^2  +  sum_j ((u_j - m_j) / sure_j)^2
+    minimise  sum_i w_i ((x_i u - y_i) / (z_i s))^2  +  sum_j ((u_j - m_j) / sure_j)^2
 
-with relative errors, since what is to be foretold spans microseconds to minutes. ``m_j`` is 1, or the factor of the
+with relative errors, since what is to be foretold spans microseconds to minutes: ``z_i`` is the larger of ``y_i`` and
+the last round's ``x_i u``, so that a point that is many times too short pulls no harder than one that is too long, and
+neither by more than its whole. ``m_j`` is 1, or the factor of the
 term that ``j`` is ``like`` (the next batch size's bandwidth is about the last one's). ``s`` is the relative spread of
 what is left, found with the weights ``w_i`` in a few rounds: points farther off than usual count less, and so does a
 prior that the points contradict (as Cauchy's distribution has it: a roofline is wrong by little or by a lot). A
@@ -137,17 +139,19 @@ def fit(terms: Sequence[Term], rows: Array, seconds: Array, weights: Array | Non
     names = tuple(term.name for term in terms)
     anchor, wanted = _anchor(terms)
     given = np.ones(len(seconds)) if weights is None else weights
-    relative = rows.reshape(-1, len(terms)) / seconds[:, None]
+    rows, factors = rows.reshape(-1, len(terms)), np.ones(len(terms))
     trust, spread, faith = given.copy(), _USUAL, np.full(len(terms), _TIMID)
     for turn in range(_ROUNDS):
+        larger = np.maximum(seconds, rows @ factors)
+        relative, measured = rows / larger[:, None], seconds / larger
         scale, belief = np.sqrt(trust) / spread, np.sqrt(faith)
         matrix = np.vstack([relative * scale[:, None], anchor * belief[:, None]])
         # factors above the floor: nnls knows no other bound than zero
-        goal = np.concatenate([scale, wanted * belief]) - matrix.sum(axis=1) * FLOOR
+        goal = np.concatenate([scale * measured, wanted * belief]) - matrix.sum(axis=1) * FLOOR
         factors = nnls(matrix, goal)[0] + FLOOR
         inverse = np.linalg.pinv(matrix, rcond=1e-14)  # squaring the matrix would square what rounding does to it
         covariance = inverse @ inverse.T
-        left = relative @ factors - 1
+        left = relative @ factors - measured
         used = float(np.einsum("ij,jk,ik->", matrix[: len(left)], covariance, matrix[: len(left)]))
         freedom = max(float(trust.sum()) - used, 0.0)
         spread = sqrt((float(trust @ left**2) + _POINTS * _USUAL**2) / (freedom + _POINTS))

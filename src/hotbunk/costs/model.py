@@ -54,15 +54,19 @@ class Costs:
     @classmethod
     def fitted(cls, anatomy: Anatomy, roofline: Roofline, records: Iterable[Record]) -> Costs:
         """Fitted to the records that are not held out."""
-        prior = cls.prior(anatomy, roofline)
+        costs = cls.prior(anatomy, roofline)
         points: dict[Kind, list[Record]] = {}
         for record in records:
             if not record.check:
                 points.setdefault(record.kind, []).append(record)
-        fits = {
-            kind: _fit(kind, np.array([prior.row(record) for record in group]), group) for kind, group in points.items()
-        }
-        return replace(prior, fits={**prior.fits, **fits})
+        for kind, group in points.items():
+            costs = costs.refitted(kind, group)
+        return costs
+
+    def refitted(self, kind: Kind, records: Sequence[Record], weights: Array | None = None) -> Costs:
+        """The same with one kind fitted to these records, which count as much as ``weights`` says, shape (records,)."""
+        rows = np.array([self.row(record) for record in records])
+        return replace(self, fits={**self.fits, kind: _fit(kind, rows, records, weights)})
 
     def row(self, record: Record) -> Array:
         """Seconds by the roofline of each term of the record's kind, shape (terms,)."""
@@ -160,8 +164,8 @@ def errors(costs: Costs, records: Iterable[Record]) -> dict[Kind, float]:
     return {kind: fmean(values) for kind, values in found.items()}
 
 
-def _fit(kind: Kind, rows: Array, records: Sequence[Record]) -> Fit:
-    return fit(TERMS[kind], rows, np.array([record.seconds for record in records]))
+def _fit(kind: Kind, rows: Array, records: Sequence[Record], weights: Array | None = None) -> Fit:
+    return fit(TERMS[kind], rows, np.array([record.seconds for record in records]), weights)
 
 
 def _asked(
