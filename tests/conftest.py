@@ -20,6 +20,14 @@ settings.register_profile("fuzz", print_blob=True)
 settings.load_profile("gate")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the user has measured is not for tests, nor theirs for the user: a folder of data of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
     """SmolLM2-135M-Instruct in Q4_1, as its package holds it: 30 blocks, tied embeddings."""

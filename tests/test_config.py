@@ -20,6 +20,8 @@ host_memory = 0
 arena = "2GiB"
 held_memory = "500MB"
 spill_dir = "spill"
+store = "costs.sqlite"
+measure = false
 paths = ["models", "/srv/one.gguf"]
 context = 4096
 slots = 2
@@ -71,6 +73,7 @@ def test_defaults() -> None:
     assert (config.quantum, config.max_wait, config.max_queue, config.slots) == (2, 120, 512, 4)
     assert config.all_devices == [DeviceConfig(name="auto")]
     assert (config.host_memory, config.arena) == (None, None)
+    assert (config.store, config.measure) == (None, True)
 
 
 def test_everything(file: Path) -> None:
@@ -80,6 +83,7 @@ def test_everything(file: Path) -> None:
     assert (config.host_memory, config.arena) == (0, 2 << 30)
     assert config.paths == [file.parent / "models", Path("/srv/one.gguf")]
     assert config.spill_dir == file.parent / "spill"
+    assert (config.store, config.measure) == (file.parent / "costs.sqlite", False)
     assert [(d.name, d.budget, d.threads) for d in config.all_devices] == [("CUDA0", 6 << 30, 3), ("cpu", None, 1)]
     tiny = config.models["tiny.v1"]
     assert tiny.path == file.parent / "elsewhere/a.gguf"

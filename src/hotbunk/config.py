@@ -104,7 +104,9 @@ class Config(_Section):
     ``device``, ``budget`` and ``threads`` describe the one device, unless ``devices`` lists several. ``host_memory`` is
     for the host store, the copies of weights in pinned memory (0: none), and ``arena`` for suspended sequences in
     pinned memory; devices share both evenly, and None leaves them to hotbunk. ``held_memory`` bounds the state of
-    suspended sequences in ordinary memory; what is more goes to files in ``spill_dir``. ``quantum`` is how long a model
+    suspended sequences in ordinary memory; what is more goes to files in ``spill_dir``. ``store`` is the file of what
+    was measured (None: in the user's data), and ``measure`` whether a machine that it does not know is measured at
+    start. ``quantum`` is how long a model
     may run while others wait, ``max_wait`` the bound on waiting, ``hang_after`` how long one operation of a worker may
     last before it counts as hung, all in seconds.
     """
@@ -123,6 +125,8 @@ class Config(_Section):
     arena: Store = None
     held_memory: Bytes = 4 << 30
     spill_dir: File | None = None
+    store: File | None = None
+    measure: bool = True
     paths: Annotated[list[File], BeforeValidator(_read_names)] = []
     context: Count | None = None
     slots: Count = 4
@@ -221,8 +225,9 @@ def _anchored(config: Config, file: Path | None, overrides: Mapping[str, object]
         for name, model in config.models.items()
     }
     changes: dict[str, Any] = {"models": models, "paths": [anchor("paths", path) for path in config.paths]}
-    if config.spill_dir:
-        changes["spill_dir"] = anchor("spill_dir", config.spill_dir)
+    for key in ("spill_dir", "store"):
+        if path := getattr(config, key):
+            changes[key] = anchor(key, path)
     return config.model_copy(update=changes)
 
 

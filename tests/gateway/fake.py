@@ -32,6 +32,14 @@ MODEL: dict[str, Any] = {
     "predicted_bytes": 590,
     "reported_bytes": 600,
     "driver_bytes": None,
+    "costs": {
+        "problem": None,
+        "kinds": {
+            "decode": {"points": 3, "predicted_sum": 1.5, "measured_sum": 2.5, "error": 0.4, "drift": {"factor": 1.75}},
+            "load": {"points": 1, "predicted_sum": 4.0, "measured_sum": 4.5, "error": 0.1, "drift": None},
+            "pin": {"points": 0},
+        },
+    },
 }
 
 

@@ -283,6 +283,12 @@ def test_metrics(web: httpx.Client, fake: Fake) -> None:
     assert values['hotbunk_stored_total_bytes{device="cpu",model="smol"}'] == 90
     assert values['hotbunk_tier_suspends_count_total{device="cpu",tier="pinned"}'] == 2
     assert values['hotbunk_model_predicted_bytes{model="smol"}'] == 590
+    assert values['hotbunk_cost_predicted_seconds_total{kind="decode",model="smol"}'] == 1.5
+    assert values['hotbunk_cost_measured_seconds_total{kind="load",model="smol"}'] == 4.5
+    assert values['hotbunk_cost_error{kind="decode",model="smol"}'] == 0.4
+    assert values['hotbunk_cost_drift{kind="decode",model="smol"}'] == 1.75
+    assert values['hotbunk_cost_drift{kind="load",model="smol"}'] == 1
+    assert 'hotbunk_cost_drift{kind="pin",model="smol"}' not in values
 
 
 def test_a_model_is_expected_before_its_request_is_complete(web: httpx.Client, fake: Fake) -> None:

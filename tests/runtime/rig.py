@@ -20,6 +20,7 @@ ONLY_ONE = 300 << 20
 def settings(smollm2: Path, gemma3: Path, **changes: Any) -> Config:
     models = {"small": ModelConfig(path=smollm2), "large": ModelConfig(path=gemma3)}
     values = {"device": "cpu", "threads": 1, "budget": ONLY_ONE, "context": 512, "slots": 8, "quantum": 0.3}
+    values["measure"] = False
     return Config.model_validate({**values, "models": models, **changes})
 
 

@@ -52,6 +52,14 @@ def serve(
     spill_dir: Annotated[
         Path | None, typer.Option(help="Folder for those that fit in neither.", show_default="temporary")
     ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="File of what was measured.", show_default="~/.local/share/hotbunk/costs.sqlite"),
+    ] = None,
+    measure: Annotated[
+        bool | None,
+        typer.Option("--measure/--no-measure", help="Measure a machine not known yet.", show_default="measure"),
+    ] = None,
     print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings as TOML and exit.")] = False,
 ) -> None:
     """Serve models from one OpenAI-compatible endpoint."""
@@ -72,6 +80,8 @@ def serve(
         "arena": arena,
         "held_memory": held_memory,
         "spill_dir": spill_dir,
+        "store": store,
+        "measure": measure,
     }
     settings = load(config, {key: value for key, value in options.items() if value is not None})
     if print_config:

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
@@ -46,16 +47,18 @@ KEPT = 128
 """Live records of a kind that are kept; the most outdated goes first."""
 _FRESH = 4  # a kind is fitted anew when a quarter of what counts is new
 _RECENT = 64  # predictions by which the error is judged
+_NOTHING = Estimate(0.0, 0.0, 0.0)
 
 
 @dataclass(slots=True)
 class Lesson:
-    """What came of one kind's predictions: the last one and what was then measured, sums of both [s], and errors.
+    """What came of one kind's predictions, each made before its measurement was known; seconds.
 
-    ``errors``: |predicted / measured - 1| of the recent ones. Each prediction was made before its measurement was known.
+    The last one and what was then ``measured``; the sums of both, ``expected`` and ``taken``, over all ``count`` of
+    them; ``errors``: |predicted / measured - 1| of the recent ones.
     """
 
-    predicted: Estimate = Estimate(0.0, 0.0, 0.0)
+    predicted: Estimate = _NOTHING
     measured: float = 0.0
     count: int = 0
     expected: float = 0.0
@@ -69,6 +72,11 @@ class Lesson:
         self.expected += predicted.seconds
         self.taken += measured
         self.errors.append(abs(predicted.seconds / measured - 1))
+
+    @property
+    def error(self) -> float:
+        """Mean of the errors."""
+        return fmean(self.errors)
 
 
 class Learner:
@@ -84,12 +92,12 @@ class Learner:
         records = [record for record in records if not record.check]
         self.stored = self._costs = Costs.fitted(anatomy, roofline, records)
         self.lessons: dict[Kind, Lesson] = {}
-        self._memories: dict[Kind, _Memory] = {}
+        self._memories = {
+            kind: _Memory(kind, self.stored, [record for record in records if record.kind is kind]) for kind in Kind
+        }
         self._standards = {record.kind: self.stored for record in records}
         self._watches: dict[Kind, Watch] = {}
         self._tiles = Tiles()
-        for kind in Kind:
-            self._memories[kind] = _Memory(kind, self.stored, [record for record in records if record.kind is kind])
 
     def hear(self, record: Record, at: float) -> None:
         """A live measurement, made at a moment of any clock (seconds); of ``DECODE``, it is a single step.
@@ -105,7 +113,7 @@ class Learner:
     @property
     def costs(self) -> Costs:
         """The refined costs; fitted anew here, and only where enough is new."""
-        for kind, memory in self._memories.items():
+        for memory in self._memories.values():
             if memory.due:
                 self._costs = memory.fitted(self._costs)
         return self._costs

@@ -1,17 +1,30 @@
 """Bounds on the seconds that a model's moves may take, for the scheduler's promise on waiting.
 
-Before the first measurement (bytes ``B``, pageable copies at the slowest rate we have seen on loopback RPC, 0.5 GB/s):
+Before the first measurement, what the model's costs say at the upper end of their interval (``Costs``), where there are
+any, times 1.5 and plus 50 ms:
+
+    load  = 1.5 (weights from pageable memory, and the contexts) + 50 ms
+    leave = 1.5 (all slots full: every KV cache out, to pageable memory; and the unload) + 50 ms
+
+It takes a file for one in the page cache: how fast a disk is, the first load tells. Where there are none (bytes ``B``,
+pageable copies at the slowest rate we have seen on loopback RPC, 0.5 GB/s):
 
     load  = 1 s + B_weights / 0.5 GB/s        leave = 0.5 s + B_kv / 0.5 GB/s
 
-and afterwards 1.5 times the longest of the last 16 measurements, plus 50 ms: moves wait for the decode step under way,
+And afterwards 1.5 times the longest of the last 16 measurements, plus 50 ms: moves wait for the decode step under way,
 so single measurements scatter; the bound follows the worst recent one.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from hotbunk.placement import Placement
+
+if TYPE_CHECKING:
+    from hotbunk.costs.model import Costs  # it brings SciPy, which none needs who only asks for bounds
 
 SLOW = 0.5e9  # bytes a second
 MARGIN = 1.5
@@ -24,23 +37,34 @@ def _window() -> deque[float]:
 
 @dataclass(slots=True)
 class MoveCosts:
-    """One model's measured moves, in seconds."""
+    """One model's measured moves, in seconds; ``costs`` foretell them before that, if they are known."""
 
     placement: Placement
+    costs: Costs | None = None
     loads: deque[float] = field(default_factory=_window)
     leaves: deque[float] = field(default_factory=_window)
 
     @property
     def load(self) -> float:
         """Bound on bringing the model in."""
+        if not self.loads and self.costs:
+            return _margin(self.costs.load(self.placement, pinned=False).high)
         return _bound(self.loads) or 1.0 + self.placement.device.weights / SLOW
 
     @property
     def leave(self) -> float:
         """Bound on taking it out, the state of its sequences included."""
+        if not self.leaves and self.costs:
+            place, costs = self.placement, self.costs
+            full = costs.kv_out(place, place.context, pinned=False).times(place.slots)
+            return _margin(full.high + costs.unload(place).high)
         kv = self.placement.device.kv + self.placement.host.kv
         return _bound(self.leaves) or 0.5 + kv / SLOW
 
 
 def _bound(measured: deque[float]) -> float:
-    return max(measured) * MARGIN + STEP if measured else 0.0
+    return _margin(max(measured)) if measured else 0.0
+
+
+def _margin(seconds: float) -> float:
+    return seconds * MARGIN + STEP

@@ -12,7 +12,7 @@ from hotbunk.placement import Placement
 __all__ = ["Tiles"]
 
 SECOND = 1.0
-"""Seconds of decoding that make a measurement: a hundred fast steps teach no more than one, a slow one teaches alone."""
+"""Seconds of decoding that make a measurement: a hundred fast steps teach no more than one that is slow."""
 STALE = 60.0
 """Seconds after which steps are a measurement however few they are: the next may fare differently."""
 OPEN = 64
@@ -25,6 +25,7 @@ _Key = tuple[Placement, int, int]
 @dataclass(slots=True)
 class _Tile:
     since: float
+    seconds: float = 0.0
     steps: list[Record] = field(default_factory=list)
 
 
@@ -40,7 +41,8 @@ class Tiles:
         tile = self._open.setdefault(key, _Tile(at))
         self._open.move_to_end(key)
         tile.steps.append(step)
-        if sum(each.seconds for each in tile.steps) >= SECOND or at - tile.since >= STALE:
+        tile.seconds += step.seconds
+        if tile.seconds >= SECOND or at - tile.since >= STALE:
             return _gathered(self._open.pop(key).steps)
         if len(self._open) > OPEN:
             self._open.popitem(last=False)

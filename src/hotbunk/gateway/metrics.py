@@ -2,9 +2,10 @@
 
 Read from ``Backend.state()``, in bytes, seconds and tokens: ``devices`` [{name, budget, budget_configured, used, free,
 foreign, pinned, held, spilled, stored {model: {bytes, total}}, suspends and resumes {tier: {count, bytes, seconds}}}],
-``models`` [{id, device, state, layers, device_bytes, predicted_bytes, reported_bytes, driver_bytes}], ``queue``
-[{model}], ``sequences`` [{model, state}], ``counters`` {model: {loads, unloads, suspends, resumes, bytes_moved}}. What
-is None there is left out.
+``models`` [{id, device, state, layers, device_bytes, predicted_bytes, reported_bytes, driver_bytes, costs {kinds
+{kind: {points, and if there are any predicted_sum, measured_sum, error, drift {factor}}}}}], ``queue`` [{model}],
+``sequences`` [{model, state}], ``counters`` {model: {loads, unloads, suspends, resumes, bytes_moved}}. What is None
+there is left out.
 """
 
 from collections import Counter as Tally
@@ -49,6 +50,10 @@ _MODEL_GAUGES = {
     "predicted_bytes": "Device bytes foretold at the last load",
     "reported_bytes": "Device bytes that libllama reported after it",
     "driver_bytes": "Bytes by which the driver's free memory fell with it",
+}
+_FORETOLD = {
+    "predicted": "Seconds foretold of what was measured",
+    "measured": "Seconds that it then took",
 }
 _MODEL = ("model",)
 
@@ -115,6 +120,9 @@ class _State(Collector):
         yield _gauge("sequences", "Sequences by state", ("model", "state"), sequences)
         for key, text in _MODEL_GAUGES.items():
             yield _gauge(f"model_{key}", text, _MODEL, {(m["id"],): m[key] for m in models})
+        yield from _costs(
+            {(m["id"], kind): c for m in models for kind, c in m["costs"]["kinds"].items() if c["points"]}
+        )
         yield from _devices(state["devices"])
         yield from _counters(state["counters"])
 
@@ -125,6 +133,18 @@ def _gauge(name: str, text: str, labels: tuple[str, ...], values: Mapping[Any, f
         if value is not None:
             family.add_metric(key, value)
     return family
+
+
+def _costs(costs: Mapping[tuple[str, str], dict[str, Any]]) -> Iterator[Any]:
+    labels = ("model", "kind")
+    for key, text in _FORETOLD.items():
+        family = CounterMetricFamily(f"hotbunk_cost_{key}_seconds", text, labels=labels)
+        for each, values in costs.items():
+            family.add_metric(each, values[f"{key}_sum"])
+        yield family
+    yield _gauge("cost_error", "Mean error of the last predictions", labels, {k: c["error"] for k, c in costs.items()})
+    drifts = {each: values["drift"]["factor"] if values["drift"] else 1.0 for each, values in costs.items()}
+    yield _gauge("cost_drift", "Times what it should take; 1 where it does", labels, drifts)
 
 
 def _devices(devices: list[dict[str, Any]]) -> Iterator[Any]:

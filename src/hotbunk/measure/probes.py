@@ -8,6 +8,7 @@ from statistics import median, quantiles
 
 from hotbunk.costs.record import Kind, Record
 from hotbunk.errors import EngineError
+from hotbunk.measure.points import carried, left, moved
 from hotbunk.measure.wire import Wire, prompt
 from hotbunk.placement import Placement
 from hotbunk.worker.protocol import (
@@ -71,7 +72,7 @@ class Probes:
         report = self._wire.ask((Resize if before else Load)(self.model, place), Loaded)
         self.standing = place
         self._warm()
-        return list(_moved(report, before))
+        return list(moved(report, before))
 
     def leave(self) -> list[Record]:
         """Have nothing of it on the device."""
@@ -79,7 +80,7 @@ class Probes:
             return []
         place, self.standing = self.standing, None
         report = self._wire.ask(Unload(self.model), Unloaded)
-        return [Record(Kind.UNLOAD, place, report.seconds, moved=report.freed, pieces=place.layers)]
+        return [left(report, place)]
 
     def decode(self, sequences: int, tokens: int) -> list[Record]:
         """A step of so many sequences with about so many tokens behind each, and the prefills that led there."""
@@ -121,7 +122,7 @@ class Probes:
             back.append(self._wire.ask(Resume(number), Resumed))
             self._wire.tokens(number, 1)
         self._wire.cancel(number)
-        return [_carried(Kind.KV_OUT, place, tokens, out), _carried(Kind.KV_IN, place, tokens, back)]
+        return [_carried(out, place, tokens), _carried(back, place, tokens)]
 
     def stored(self) -> Iterator[tuple[int, int]]:
         """Wait until the host store has the model, telling bytes there and all its bytes; ends early if it stops."""
@@ -153,22 +154,8 @@ class Probes:
                 )
 
 
-def _moved(report: Loaded, before: Placement | None) -> Iterator[Record]:
-    place = report.placement
-    had = before.layers if before else 0
-    if "promote" in report.steps and report.moved:
-        pieces, pinned = place.layers - had, report.pinned
-        yield Record(Kind.LOAD, place, report.steps["promote"], moved=report.moved, pieces=pieces, pinned=pinned)
-    if "demote" in report.steps and before and place.layers < had:
-        freed = before.device.total - place.device.total
-        yield Record(Kind.UNLOAD, place, report.steps["demote"], moved=freed, pieces=had - place.layers)
-    if "context" in report.steps:
-        yield Record(Kind.CONTEXT, place, report.steps["context"])
-
-
-def _carried(kind: Kind, place: Placement, tokens: int, reports: Sequence[Suspended | Resumed]) -> Record:
-    point = Record(kind, place, 0.0, tokens=tokens, moved=reports[-1].size, pinned=reports[-1].tier == "pinned")
-    return _point(point, [report.seconds for report in reports])
+def _carried(reports: Sequence[Suspended] | Sequence[Resumed], place: Placement, tokens: int) -> Record:
+    return _point(carried(reports[-1], place, tokens), [report.seconds for report in reports])
 
 
 def _point(point: Record, seconds: Sequence[float]) -> Record:

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any
 
 from hotbunk.costs import MoveCosts
+from hotbunk.costs.model import Costs
 from hotbunk.models import Served
 from hotbunk.placement import Footprint, Placement
 from hotbunk.runtime.job import ModelInfo
@@ -68,10 +69,10 @@ class Entry:
         served, sampling = self.served, dict(self.served.sampling)
         return ModelInfo(served.id, str(served.path), self.context, self.created, served.alias, self.problem, sampling)
 
-    def priced(self, placement: Placement) -> None:
+    def priced(self, placement: Placement, costs: Costs | None) -> None:
         """The worker has foretold what ``placement`` takes: that is where the model shall go."""
         self.best = self.placement = placement
-        self.costs = MoveCosts(placement)
+        self.costs = MoveCosts(placement, costs)
 
     def ran_short(self, short: bool) -> None:
         """There is no room for it, or there is."""
@@ -91,8 +92,11 @@ class Entry:
         served, costs = self.served, self.costs
         return Added(now, served.id, (self.placement,), costs.load, costs.leave, served.priority, served.keep_resident)
 
-    def state(self, device: str, model: Model | None) -> dict[str, Any]:
-        """The model as ``/api/state`` shows it; ``model`` is the scheduler's view, None if it cannot be served."""
+    def state(self, device: str, model: Model | None, costs: dict[str, Any]) -> dict[str, Any]:
+        """The model as ``/api/state`` shows it, with what is shown of its ``costs``.
+
+        ``model`` is the scheduler's view, None if it cannot be served.
+        """
         placement = model.placement if model else None
         return {
             "id": self.served.id,
@@ -115,6 +119,7 @@ class Entry:
             "short": self.short is not None,
             "load_seconds_bound": self.costs.load if self.costs else None,
             "leave_seconds_bound": self.costs.leave if self.costs else None,
+            "costs": costs,
         }
 
 

@@ -18,6 +18,8 @@ from hotbunk.runtime.catalog import Entry
 from hotbunk.runtime.generation import LiveGeneration
 from hotbunk.runtime.job import Job
 from hotbunk.runtime.journal import Journal
+from hotbunk.runtime.knowledge import Knowledge
+from hotbunk.runtime.learning import Learning
 from hotbunk.runtime.memory import Memory
 from hotbunk.runtime.moves import Moves
 from hotbunk.runtime.orders import Orders
@@ -58,23 +60,37 @@ class Driver:
         self._memory = Memory(self.entries, self._supervisor.ask, self._tell, self._view)
         send = self._supervisor.send
         self._moves = Moves(self.entries, send, self._tell, self._view, self._memory, self._orders, self._journal)
+        self._learning = Learning(self.jobs, Knowledge(config.store))
+        self._measure = config.measure
         self._wait = config.max_wait
         self._wake: asyncio.TimerHandle | None = None
 
-    async def start(self, models: list[Served]) -> None:
-        """Start the worker, open and price ``models``, and begin to serve them.
+    async def begin(self) -> None:
+        """Start the worker, and find out what the machine can do: measure it, if need be.
 
         Raises:
-            ConfigError: the device cannot be had, or a model to be kept resident does not fit.
+            ConfigError: the device cannot be had.
         """
         hello = await self._supervisor.start()
+        if not self._learning.knowledge.find(hello) and self._measure:
+            async with self._supervisor.away():  # an RPC device serves one process at a time
+                await self._learning.knowledge.measure(self.device.name)
+
+    async def start(self, models: list[Served]) -> None:
+        """Open and price ``models``, and begin to serve them.
+
+        Raises:
+            ConfigError: a model to be kept resident does not fit.
+        """
+        hello = self._supervisor.worker.hello
+        assert hello
         budget = self.device.budget or default_budget(hello)
         self._scheduler = Scheduler(budget, self._scheduler.policy)
         log.info("device %s (%s), budget %s", hello.device, hello.description, brief_size(budget))
         if not hello.moves:
             log.warning("layers cannot be moved live here, so models are loaded the ordinary way: %s", hello.reason)
         self.entries.update({served.id: Entry(served) for served in models})
-        await survey(self.entries.values(), budget, self._supervisor.ask)
+        await survey(self.entries.values(), budget, self._supervisor.ask, self._learning.meet)
         await self._memory.begin(budget, self._supervisor.worker.hello or hello)
         for entry in self.entries.values():
             if not entry.problem:
@@ -170,6 +186,10 @@ class Driver:
     # ------------------------------------------------------------ reports
 
     def _take(self, report: wire.Report) -> None:
+        self._handle(report)
+        self._learning.take(report)
+
+    def _handle(self, report: wire.Report) -> None:
         match report:
             case wire.Produced():
                 for token in report.tokens:
@@ -244,6 +264,7 @@ class Driver:
     def _lose(self) -> None:
         """The worker is gone. Whoever ran there waits again, from the tokens we have."""
         self._orders.abandon(WorkerLost("the worker was lost while it moved the model"))
+        self._learning.lost()
         models = self._scheduler.snapshot.models.values()
         moving = [m.id for m in models if m.phase in (Phase.LOADING, Phase.RESIZING)]
         self._tell(events.Lost(monotonic()))
@@ -274,7 +295,10 @@ class Driver:
         device = view.device(self.device.name, supervisor.worker, supervisor.restarts, snapshot, headroom, self._tally)
         return {
             "devices": [device],
-            "models": [entry.state(device["name"], snapshot.models.get(id)) for id, entry in self.entries.items()],
+            "models": [
+                entry.state(device["name"], snapshot.models.get(id), self._learning.state(id))
+                for id, entry in self.entries.items()
+            ],
             "queue": view.queue(snapshot),
             "sequences": [view.sequence(job, snapshot) for job in self.jobs.values()],
             "decisions": list(self._journal.notes),

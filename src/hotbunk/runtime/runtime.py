@@ -38,6 +38,8 @@ class Runtime:
     async def __aenter__(self) -> Runtime:
         models = served(self._config)
         try:
+            for driver in self._drivers:  # all of them first: nothing else runs while a machine is measured
+                await driver.begin()
             for driver, mine in zip(self._drivers, _assign(models, self._drivers), strict=True):
                 await driver.start(mine)
                 self._home |= {model.id: driver for model in mine}

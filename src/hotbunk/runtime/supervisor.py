@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from hotbunk.errors import ConfigError, EngineError
 from hotbunk.runtime.process import Worker, WorkerLost
@@ -52,6 +52,14 @@ class Supervisor:
         self._reading = self._listen()
         self._life = asyncio.create_task(self._live())
         return hello
+
+    @contextlib.asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """Meanwhile there is no worker, and another one afterwards; to be used before anything was asked of it."""
+        await self.close()
+        yield
+        self.worker = self._make()
+        await self.start()
 
     def send(self, command: Command) -> None:
         """Send a command; its report, if any, goes to ``take``."""

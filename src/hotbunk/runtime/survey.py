@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
+from hotbunk.costs.model import Costs
 from hotbunk.errors import ConfigError, EngineError, UnusableModel
-from hotbunk.llama.gguf import read
+from hotbunk.llama.gguf import Gguf, read
+from hotbunk.models import Served
 from hotbunk.runtime.catalog import Entry
 from hotbunk.runtime.process import WorkerLost
 from hotbunk.units import brief_size
@@ -15,6 +17,8 @@ from hotbunk.worker.protocol import Hello, Open, Opened, Predict, Predicted
 log = logging.getLogger("hotbunk.runtime")
 
 Ask = Callable[[Open | Predict], Awaitable[Opened | Predicted]]
+Meet = Callable[[Served, Gguf], Costs | None]
+"""Says what a model costs, if that is known."""
 
 
 def default_budget(hello: Hello) -> int:
@@ -22,7 +26,7 @@ def default_budget(hello: Hello) -> int:
     return int(hello.memory_free * (0.5 if hello.device.startswith("CPU") else 0.9))
 
 
-async def survey(entries: Iterable[Entry], budget: int, ask: Ask) -> None:
+async def survey(entries: Iterable[Entry], budget: int, ask: Ask, meet: Meet) -> None:
     """Open and price every model; those to be kept first, the others in what is left.
 
     A model that cannot be served gets its ``problem`` and the others go on.
@@ -32,7 +36,7 @@ async def survey(entries: Iterable[Entry], budget: int, ask: Ask) -> None:
     """
     room = budget
     for entry in sorted(entries, key=lambda e: not e.served.keep_resident):
-        await _consider(entry, room, budget, ask)
+        await _consider(entry, room, budget, ask, meet)
         if entry.problem:
             log.warning("%s cannot be served: %s", entry.served.id, entry.problem)
             if entry.served.keep_resident:
@@ -41,7 +45,7 @@ async def survey(entries: Iterable[Entry], budget: int, ask: Ask) -> None:
             room -= entry.placement.device.total
 
 
-async def _consider(entry: Entry, room: int, budget: int, ask: Ask) -> None:
+async def _consider(entry: Entry, room: int, budget: int, ask: Ask, meet: Meet) -> None:
     served = entry.served
     try:
         facts = read(served.path)  # a file that is not what it should be never reaches the worker
@@ -50,7 +54,7 @@ async def _consider(entry: Entry, room: int, budget: int, ask: Ask) -> None:
         answer = await ask(Predict(served.id, entry.context, served.slots, served.layers, room))
         assert isinstance(answer, Predicted)
         if answer.placement.device.total <= room:
-            entry.priced(answer.placement)
+            entry.priced(answer.placement, meet(served, facts))
         else:
             entry.problem = _too_large(answer, room, budget)
     except (UnusableModel, EngineError) as error:

@@ -35,7 +35,7 @@ def ttft(
 
     The difference holds everything else: HTTP, JSON, the tokeniser, the scheduler, both sockets, the first draw.
     """
-    config = Config(paths=[model or smollm2()], device=device, port=0, context=2048, slots=1)
+    config = Config(paths=[model or smollm2()], device=device, port=0, context=2048, slots=1, measure=False)
     with Console(stderr=True).status("Asking over HTTP; takes a minute or two"):
         rows = asyncio.run(_measure(config, requests))
     if as_json:

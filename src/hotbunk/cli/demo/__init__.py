@@ -42,6 +42,7 @@ def demo(
         context=2048,
         slots=2,
         quantum=0.25,  # seconds; on a fast machine the long answer does not take longer
+        measure=False,  # nothing here takes long enough to be foretold
         models=models,
     )
     asyncio.run(_run(config, console, once))

@@ -1,0 +1,36 @@
+"""What a worker's reports say of a model's costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hotbunk.costs.record import Kind, Record
+from hotbunk.placement import Placement
+from hotbunk.worker.protocol import Loaded, Resumed, Suspended, Unloaded
+
+__all__ = ["carried", "left", "moved"]
+
+
+def moved(report: Loaded, before: Placement | None) -> Iterator[Record]:
+    """Of a load, or of a resize from where it stood ``before``: its promotion or demotion, and its context."""
+    place = report.placement
+    had = before.layers if before else 0
+    if "promote" in report.steps and report.moved:
+        pieces, pinned = place.layers - had, report.pinned
+        yield Record(Kind.LOAD, place, report.steps["promote"], moved=report.moved, pieces=pieces, pinned=pinned)
+    if "demote" in report.steps and before and place.layers < had:
+        freed = before.device.total - place.device.total
+        yield Record(Kind.UNLOAD, place, report.steps["demote"], moved=freed, pieces=had - place.layers)
+    if "context" in report.steps:
+        yield Record(Kind.CONTEXT, place, report.steps["context"])
+
+
+def left(report: Unloaded, place: Placement) -> Record:
+    """Of an unload from ``place``, where no sequence ran."""
+    return Record(Kind.UNLOAD, place, report.seconds, moved=report.freed, pieces=place.layers)
+
+
+def carried(report: Suspended | Resumed, place: Placement, tokens: int) -> Record:
+    """Of a sequence's state, with so many tokens evaluated."""
+    kind = Kind.KV_OUT if isinstance(report, Suspended) else Kind.KV_IN
+    return Record(kind, place, report.seconds, tokens=tokens, moved=report.size, pinned=report.tier == "pinned")
