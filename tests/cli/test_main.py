@@ -50,7 +50,19 @@ def test_the_printed_configuration_is_the_effective_one(
 ) -> None:
     file, printed = tmp_path / "hotbunk.toml", tmp_path / "printed.toml"
     file.write_text('port = 1\n[models.tiny]\nalias = "t"\nsampling = { temperature = 0.5 }')
-    options = ("--budget", "6GiB", "--policy", "fifo", "--max-wait", "1m", "--slots", 2, "--spill-dir", tmp_path)
+    options: list[object] = [
+        "--budget",
+        "6GiB",
+        "--policy",
+        "fifo",
+        "--max-wait",
+        "1m",
+        "--slots",
+        2,
+        "--spill-dir",
+        tmp_path,
+    ]
+    options += ["--store", tmp_path / "costs.sqlite", "--no-measure"]
     assert call(monkeypatch, "serve", tmp_path, "--config", file, *options, "--print-config") == 0
     printed.write_text(capsys.readouterr().out)
     config = load(printed)
@@ -63,5 +75,7 @@ def test_the_printed_configuration_is_the_effective_one(
             **{k: getattr(config, k) for k in ("budget", "policy", "max_wait", "slots")},
             "paths": [tmp_path],
             "spill_dir": tmp_path,
+            "store": tmp_path / "costs.sqlite",
+            "measure": False,
         },
     )

@@ -10,8 +10,9 @@ WHOLE = place(LARGE, 37)
 def test_before_the_first_measurement_costs_are_taken_at_their_worst() -> None:
     costs = Costs.prior(LARGE, MACHINE)
     bounds = MoveCosts(WHOLE, costs)
-    assert bounds.load > 1.5 * costs.load(WHOLE, pinned=False).high
-    assert bounds.leave > 1.5 * WHOLE.slots * costs.kv_out(WHOLE, WHOLE.context, pinned=False).high
+    step = costs.decode(WHOLE, [WHOLE.context] * WHOLE.slots).high
+    assert bounds.load > 1.5 * (step + costs.load(WHOLE, pinned=False).high)
+    assert bounds.leave > 1.5 * (step + WHOLE.slots * costs.kv_out(WHOLE, WHOLE.context, pinned=False).high)
     assert bounds.load < MoveCosts(WHOLE).load  # which knows the bytes alone
 
 

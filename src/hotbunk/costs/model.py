@@ -12,7 +12,7 @@ from hotbunk.costs.anatomy import Anatomy
 from hotbunk.costs.linear import Array, Estimate, Fit, Term, fit
 from hotbunk.costs.record import Kind, Record
 from hotbunk.costs.roofline import Roofline
-from hotbunk.costs.steps import DECODE, PREFILL, decode, prefill
+from hotbunk.costs.steps import CHUNK, DECODE, PREFILL, decode, prefill
 from hotbunk.costs.transfer import TRANSFERS, transfer
 from hotbunk.costs.work import Sides, sides
 from hotbunk.placement import Placement
@@ -94,6 +94,11 @@ class Costs:
         if start:
             row[0] = 0.0
         return self.fits[Kind.PREFILL].predict(row)
+
+    def turn(self, placement: Placement) -> Estimate:
+        """The longest turn of a worker: a step of all slots, each full, and a chunk of a prefill."""
+        chunk = self.prefill(placement, min(CHUNK, placement.context))
+        return self.decode(placement, [placement.context] * placement.slots) + chunk
 
     def load(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
         """Give the model its placement: promotion and context, which overlap where memory is pinned."""

@@ -3,11 +3,12 @@
 Before the first measurement, what the model's costs say at the upper end of their interval (``Costs``), where there are
 any, times 1.5 and plus 50 ms:
 
-    load  = 1.5 (weights from pageable memory, and the contexts) + 50 ms
-    leave = 1.5 (all slots full: every KV cache out, to pageable memory; and the unload) + 50 ms
+    load  = 1.5 (turn + weights from pageable memory, and the contexts) + 50 ms
+    leave = 1.5 (turn + all slots full: every KV cache out, to pageable memory; and the unload) + 50 ms
 
-It takes a file for one in the page cache: how fast a disk is, the first load tells. Where there are none (bytes ``B``,
-pageable copies at the slowest rate we have seen on loopback RPC, 0.5 GB/s):
+``turn`` is the longest that the model itself may have under way (``Costs.turn``). The file is taken to be in the page
+cache: how fast a disk is, only the first load tells. Where there are no costs (bytes ``B``, pageable copies at the
+slowest rate we have seen on loopback RPC, 0.5 GB/s):
 
     load  = 1 s + B_weights / 0.5 GB/s        leave = 0.5 s + B_kv / 0.5 GB/s
 
@@ -48,7 +49,7 @@ class MoveCosts:
     def load(self) -> float:
         """Bound on bringing the model in."""
         if not self.loads and self.costs:
-            return _margin(self.costs.load(self.placement, pinned=False).high)
+            return _margin(self._turn + self.costs.load(self.placement, pinned=False).high)
         return _bound(self.loads) or 1.0 + self.placement.device.weights / SLOW
 
     @property
@@ -57,9 +58,13 @@ class MoveCosts:
         if not self.leaves and self.costs:
             place, costs = self.placement, self.costs
             full = costs.kv_out(place, place.context, pinned=False).times(place.slots)
-            return _margin(full.high + costs.unload(place).high)
+            return _margin(self._turn + full.high + costs.unload(place).high)
         kv = self.placement.device.kv + self.placement.host.kv
         return _bound(self.leaves) or 0.5 + kv / SLOW
+
+    @property
+    def _turn(self) -> float:
+        return self.costs.turn(self.placement).high if self.costs else 0.0
 
 
 def _bound(measured: deque[float]) -> float:

@@ -49,7 +49,7 @@ class Learning:
         self._jobs = jobs
         self._learners: dict[str, Learner] = {}
         self._standing: dict[str, Placement] = {}
-        self._off: dict[tuple[str, Kind], Drift] = {}
+        self._off: dict[str, frozenset[Kind]] = {}
 
     def meet(self, served: Served, gguf: Gguf) -> Costs | None:
         """A model to learn about; what is known of its costs now, None if nothing can be."""
@@ -113,19 +113,19 @@ class Learning:
 
     def _compare(self, model: str, learner: Learner) -> None:
         """Say when something has become slower or faster than it was, and when that is over."""
-        for kind in Kind:
-            drift, before = learner.drifts.get(kind), self._off.pop((model, kind), None)
-            if drift:
-                self._off[model, kind] = drift
-                if not before:
-                    log.warning("%s", _begun(model, kind, drift, learner.profiled(kind)))
-            elif before:
-                log.info("%s of %s takes what it should again", _WORDS[kind], model)
+        drifts, before = learner.drifts, self._off.get(model, frozenset())
+        for kind in drifts.keys() - before:
+            log.warning("%s", _begun(model, kind, drifts[kind], learner.profiled(kind)))
+        for kind in before - drifts.keys():
+            log.info("%s of %s takes what it should again", _WORDS[kind], model)
+        self._off[model] = frozenset(drifts)
 
 
 def _begun(model: str, kind: Kind, drift: Drift, profiled: bool) -> str:
     than = "was measured on this machine" if profiled else "it took at first"
-    why = "is somebody else using the device, or is it throttled?" if drift.factor > 1 else "the device has become free"
+    why = "was somebody else using the device then?"
+    if drift.factor > 1:
+        why = "is somebody else using the device, or is it throttled?"
     return f"{_WORDS[kind]} of {model} takes {drift.factor:.2g} times what {than}; {why}"
 
 
