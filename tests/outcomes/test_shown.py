@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import re
@@ -13,13 +14,14 @@ import pyarrow.parquet as parquet
 import pytest
 
 from hotbunk.errors import ConfigError
-from hotbunk.outcomes import Run, Usage
+from hotbunk.outcomes import Fate, Run, Usage
 from hotbunk.outcomes.activity import busiest, queues, stays
 from hotbunk.outcomes.files import write_page, write_requests, write_summary
 from hotbunk.outcomes.metrics import errors, summarise
 from hotbunk.outcomes.page import page
 from hotbunk.outcomes.slo import Slo, Slos
 from hotbunk.outcomes.table import as_rows, tables, validation
+from hotbunk.traces.trace import Floats
 from tests.outcomes.runs import run
 
 UNKNOWN = Usage(*[nan] * 10)
@@ -95,9 +97,7 @@ def test_the_page_of_a_long_run_shows_its_busiest_part() -> None:
     assert len(text) < 2**21
 
 
-def _long(arrived: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Run:
-    from hotbunk.outcomes import Fate
-
+def _long(arrived: Floats) -> Run:
     return run(
         [("a", float(at), float(at), float(at) + 1, float(at) + 2, 5, Fate.DONE) for at in arrived], duration=86400.0
     )
@@ -121,3 +121,9 @@ def test_who_was_there() -> None:
     assert list(stays(run(), (5.0, 10.0))) == ["b"]
     assert busiest(run(), 600) == (0.0, 10.0)
     assert busiest(run(), 3.5) == (0.0, 3.5)
+
+
+def test_ticks_below_a_hundredth_keep_their_digits() -> None:
+    fast = [("a", n / 10, n / 10, n / 10 + 0.002 * (n + 1), n / 10 + 1, 5, Fate.DONE) for n in range(9)]
+    images = re.findall(r"base64,([^\"]+)", page([run(fast)], Slos()))
+    assert any(b">0.005</text>" in base64.b64decode(image) for image in images)

@@ -101,5 +101,5 @@ def test_figures_in_words() -> None:
         "1,234",
     ]
     assert (percent(0.0312), percent(0.98), percent(0.5, 1)) == ("3.1 %", "98 %", "50.0 %")
-    assert (seconds(2e-5), seconds(0.0123), seconds(3.21)) == ("20.0 µs", "12.3 ms", "3.21 s")
+    assert [seconds(value) for value in (0, 2e-5, 0.0123, 3.21)] == ["0 s", "20.0 µs", "12.3 ms", "3.21 s"]
     assert (listed(["a"]), listed(["a", "b", "c"])) == ("a", "a, b and c")

@@ -25,6 +25,8 @@ def percent(share: float, digits: int | None = None) -> str:
 
 def seconds(value: float) -> str:
     """With the unit that suits."""
+    if not value:
+        return "0 s"
     if value < 0.001:
         return f"{figure(value * 1e6)} µs"
     return f"{figure(value * 1e3)} ms" if value < 1 else f"{figure(value)} s"
