@@ -3,6 +3,7 @@
 import typer
 
 from hotbunk.cli.bench.decode import decode
+from hotbunk.cli.bench.replay import replay
 from hotbunk.cli.bench.swap import swap
 from hotbunk.cli.bench.ttft import ttft
 
@@ -12,3 +13,4 @@ app = typer.Typer(help="Measure what hotbunk costs and what it saves.", no_args_
 app.command()(decode)
 app.command()(ttft)
 app.command()(swap)
+app.command()(replay)
