@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from hotbunk.costs.dissect import dissect
+from hotbunk.costs.rates import Promise
 from hotbunk.outcomes.metrics import Summary, summarise
 from hotbunk.outcomes.slo import Slos
 from hotbunk.scheduler import POLICIES
@@ -153,8 +154,11 @@ def row(point: Point) -> dict[str, Any]:
     """Serve it; the figures that matter."""
     case = point.case
     trace = _trace(case.files).sped(point.speed)
-    setting = Setting(read(case.profile), anatomies(trace.models), case.gib * GIB, 8192, 4, case.host * GIB)
-    figures = summarise(setting.run(point.policy, trace), Slos.read(_slo(case.slo, trace.models), trace.models))
+    slos = Slos.read(_slo(case.slo, trace.models), trace.models)
+    promises = {model: Promise(slos.of(model).ttft, slos.of(model).tpot) for model in trace.models}
+    memory = case.gib * GIB, 8192, 4, case.host * GIB
+    setting = Setting(read(case.profile), anatomies(trace.models), *memory, promises=promises)
+    figures = summarise(setting.run(point.policy, trace), slos)
     return {**asdict(case), "files": "", "policy": point.policy, "speed": point.speed, **told(figures)}
 
 

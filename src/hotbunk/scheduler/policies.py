@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import inf
 from typing import ClassVar, Protocol
@@ -83,18 +83,24 @@ class Turns:
         owed = agenda(snapshot, self.bound, self.quantum)
         forced = owed.first is not None and snapshot.now >= owed.forced
         rooms = list(self._rooms(snapshot, owed, forced))
-        ready = [m for m in snapshot.queued if m.free_slots]
-        entering = [a for m in ready for a in starts(m, self._barrier(m, rooms, snapshot.now))]
-        if entering:
+        if entering := self._entering(snapshot, rooms, forced):
             return Verdict(entering)
         for room in rooms:
             if room.ready <= snapshot.now and (moves := _moves(snapshot, room, forced)):
                 return Verdict(moves)
         if forced and owed.first and (rotation := _rotation(snapshot, snapshot.models[owed.first])):
             return Verdict(rotation)
-        soon = [owed.forced, *(r.ready for r in rooms)]
-        soon += [moment for m in snapshot.models.values() for moment in (m.retry, m.over)]
+        soon = [owed.forced, *(r.ready for r in rooms), *self._moments(snapshot)]
         return Verdict([], min((t for t in soon if t > snapshot.now), default=inf))
+
+    def _entering(self, snapshot: Snapshot, rooms: list[Room], forced: bool) -> list[Decision]:
+        """Who gets a free slot now."""
+        ready = [m for m in snapshot.queued if m.free_slots]
+        return [a for m in ready for a in starts(m, self._barrier(m, rooms, snapshot.now))]
+
+    def _moments(self, snapshot: Snapshot) -> Iterable[float]:
+        """When something else may be decided though nothing has happened; those past do not count."""
+        return (moment for m in snapshot.models.values() for moment in (m.retry, m.over))
 
     def _rooms(self, snapshot: Snapshot, owed: Agenda, forced: bool) -> Iterator[Room]:
         """A room for each absent model that is wanted, as far as that delays nobody beyond the bound."""
@@ -103,7 +109,8 @@ class Turns:
         for model in self._wanted(snapshot, first if forced else None):
             if model.retry > snapshot.now or not (model.id == first or owed.spare(cost(model, self.quantum))):
                 continue
-            room = find(snapshot, model, claims, _least if forced and model.id == first else self._ends_for(model))
+            ends = _least if forced and model.id == first else self._ends_for(snapshot, model)
+            room = find(snapshot, model, claims, ends, lambda other: self._missed(snapshot, other))
             if room and (model.sought or _harmless(room, snapshot.now)):
                 yield room
                 claims = claims.add(room)
@@ -123,7 +130,11 @@ class Turns:
 
         return sorted(absent, key=rank)
 
-    def _ends_for(self, model: Model) -> Callable[[Model], float]:
+    def _missed(self, snapshot: Snapshot, model: Model) -> float:
+        """How much a model would be missed on the device: the least recently used least."""
+        return model.used
+
+    def _ends_for(self, snapshot: Snapshot, model: Model) -> Callable[[Model], float]:
         """When each busy model's turn ends for ``model``: for a lower priority, not before it has nothing to do."""
         return lambda busy: inf if busy.priority > model.priority else self.ends(busy)
 
@@ -161,9 +172,6 @@ class Timeslice(Turns):
     def ends(self, model: Model) -> float:
         """A quantum after it became ready, but not before its least turn is over."""
         return max(model.since + self.quantum, model.over)
-
-
-POLICIES: dict[str, type[Turns]] = {"fifo": Fifo, "timeslice": Timeslice}
 
 
 def _least(model: Model) -> float:

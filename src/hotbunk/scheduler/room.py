@@ -35,22 +35,27 @@ class Claims:
         return Claims(taken, (*self.models, room.model.id), self.leaving + victims)
 
 
-def find(snapshot: Snapshot, model: Model, claims: Claims, ends: Callable[[Model], float]) -> Room | None:
+def find(
+    snapshot: Snapshot, model: Model, claims: Claims, ends: Callable[[Model], float], missed: Callable[[Model], float]
+) -> Room | None:
     """The best placement that the budget allows beside what is kept and claimed, and the fewest to leave for it.
 
-    ``ends`` says when a busy model's turn ends; idle ones can leave at once, the least recently used first.
+    ``ends`` says when a busy model's turn ends; idle ones can leave at once. Of those who can leave at the same time
+    the one goes first that is ``missed`` least.
     """
     kept = snapshot.kept(model, claims.models)
     for placement in model.placements:
         need = placement.device.total + claims.taken
         if need + kept <= snapshot.budget:
-            victims = _victims(snapshot, need, claims, ends)
+            victims = _victims(snapshot, need, claims, ends, missed)
             ready = max((_free_at(snapshot, m, ends) for m in victims), default=snapshot.now)
             return Room(model, placement, victims, ready)
     return None
 
 
-def _victims(snapshot: Snapshot, need: int, claims: Claims, ends: Callable[[Model], float]) -> tuple[Model, ...]:
+def _victims(
+    snapshot: Snapshot, need: int, claims: Claims, ends: Callable[[Model], float], missed: Callable[[Model], float]
+) -> tuple[Model, ...]:
     missing, staying = need - snapshot.free, list[Model]()
     for model in snapshot.residents:
         if model.phase is Phase.LEAVING or model.id in claims.leaving:
@@ -59,7 +64,7 @@ def _victims(snapshot: Snapshot, need: int, claims: Claims, ends: Callable[[Mode
             staying.append(model)
     if missing <= 0:
         return ()
-    return fewest(sorted(staying, key=lambda m: (_free_at(snapshot, m, ends), not m.idle, m.used)), missing)
+    return fewest(sorted(staying, key=lambda m: (_free_at(snapshot, m, ends), not m.idle, missed(m))), missing)
 
 
 def shed(snapshot: Snapshot, ends: Callable[[Model], float]) -> tuple[Model, ...]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from hotbunk.cli.figures import Files, duration
 from hotbunk.cli.trace.given import given
 from hotbunk.errors import ConfigError
-from hotbunk.units import brief_size, parse_duration, parse_size
+from hotbunk.units import brief_size, parse_size
 
 if TYPE_CHECKING:  # NumPy and SciPy, which --help can do without
     from hotbunk.outcomes import Run
@@ -54,6 +55,8 @@ def simulate(
     csv: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
     parquet: Annotated[Path | None, typer.Option(help="Write each request to a file a policy in this folder.")] = None,
     page: Annotated[Path | None, typer.Option(help="Write a page with timelines to this file (HTML).")] = None,
+    begin: Annotated[str | None, typer.Option("--from", help="Where the timelines begin.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Where they end.")] = None,
 ) -> None:
     """Serve a trace in simulation: the live server's scheduler, with a clock and a device made of measured costs.
 
@@ -63,16 +66,19 @@ def simulate(
     # here and not above: they bring NumPy, SciPy and libllama with them, which --help can do without
     from hotbunk.cli.simulate.explain import Listener
     from hotbunk.cli.simulate.subjects import anatomies, profile
+    from hotbunk.costs.rates import Promise
     from hotbunk.outcomes.slo import Slos
     from hotbunk.scheduler import Bound
     from hotbunk.simulator.contest import Setting, contenders
 
+    files = Files(parquet, csv, page, duration("--from", begin), duration("--to", end))
+    files.check()
     trace = given(traces, skip_bad, speed)
-    if until:
-        trace = trace.until(_duration("--until", until))
+    if (stop := duration("--until", until)) is not None:
+        trace = trace.until(stop)
     slos = Slos.read(slo or [], trace.models)
     machine = profile(device_profile, store)
-    bound = Bound(_duration("--max-wait", max_wait), max_queue)
+    bound = Bound(duration("--max-wait", max_wait) or 0.0, max_queue)
     setting = Setting(
         machine,
         anatomies(trace.models, model or [], machine),
@@ -81,7 +87,8 @@ def simulate(
         slots,
         (machine.host / 2 or float("inf")) if host_memory is None else _size("--host-memory", host_memory),
         bound,
-        _duration("--quantum", quantum),
+        duration("--quantum", quantum) or 0.0,
+        {name: Promise(slos.of(name).ttft, slos.of(name).tpot) for name in trace.models},
     )
     names = contenders() if policy == "all" else [name.strip() for name in policy.split(",")]
     listener = Listener(trace, explain)
@@ -92,7 +99,7 @@ def simulate(
             runs.append(setting.run(name, trace, listener.hear))
             listener.tell(runs[-1])
     _show(runs, slos, setting, as_json)
-    _write(runs, slos, setting, csv, parquet, page)
+    files.write(runs, slos, _about(setting), "Requests served in simulation")
 
 
 def _show(runs: list[Run], slos: Slos, setting: Setting, as_json: bool) -> None:
@@ -108,26 +115,6 @@ def _show(runs: list[Run], slos: Slos, setting: Setting, as_json: bool) -> None:
         return
     sections = [Section("figures", "Figures", "", tables(summaries, slos))]
     typer.echo(text(Page("hotbunk simulate", "", "", sections, _about(setting))).strip())
-
-
-def _write(
-    runs: list[Run], slos: Slos, setting: Setting, csv: Path | None, parquet: Path | None, page: Path | None
-) -> None:
-    from hotbunk.outcomes.files import write_page, write_requests, write_summary
-    from hotbunk.outcomes.metrics import summarise
-    from hotbunk.outcomes.page import page as draw
-
-    if csv:
-        write_summary([summarise(run, slos) for run in runs], csv)
-    if parquet:
-        try:
-            parquet.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"--parquet {parquet}: cannot be made: {error.strerror}; give another folder") from error
-        for run in runs:
-            write_requests(run, slos, parquet / f"{run.name}.parquet")
-    if page:
-        write_page(draw(runs, slos, None, _about(setting), "Requests served in simulation"), page)
 
 
 def _about(setting: Setting) -> list[tuple[str, str]]:
@@ -146,13 +133,6 @@ def _budget(given: str | None, memory: int) -> int:
     if given is None and not memory:
         raise ConfigError("--budget: the profile does not tell how much memory the device has; give a size, like 24GiB")
     return int(memory * _SHARE) if given is None else _size("--budget", given)
-
-
-def _duration(option: str, text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise ConfigError(f"{option} {text}: {error}") from error
 
 
 def _size(option: str, text: str) -> int:
