@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hotbunk.cli import main
+from hotbunk.cli.profile import session
 from hotbunk.costs.roofline import Roofline, Side
-from hotbunk.measure import machine as measured
 
 SIDE = Side({"F16": 1e10, "Q4_K": 8e9}, {"F16": 3e10, "Q4_K": 4e10}, 1e-6, 1e-5)
 LINE = Roofline(SIDE, SIDE, None, None, 1e10, 1e10, None, False)
@@ -19,7 +19,7 @@ SMALL = ["--device", "cpu", "--threads", "1", "--context", "256", "--slots", "2"
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr("sys.argv", ["hotbunk", "profile", *arguments])
-    monkeypatch.setattr(measured, "roofline", lambda *_: LINE)  # measured for itself in tests/measure
+    monkeypatch.setattr(session, "roofline", lambda *_: LINE)  # measured for itself in tests/measure
     with pytest.raises(SystemExit) as exit:
         main()
     return int(exit.value.code or 0)
@@ -44,19 +44,6 @@ def test_profiles_goes_on_shows_and_exports(
     assert len((folder / "records.csv").read_text().splitlines()) == row["measurements"] + 1
 
 
-def test_a_model_that_cannot_be_profiled_does_not_keep_others_from_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], smollm2: Path, tmp_path: Path
-) -> None:
-    broken = tmp_path / "broken.gguf"
-    broken.write_bytes(b"GGUF but no more")
-    store = str(tmp_path / "costs.sqlite")
-    models = [str(broken), str(smollm2)]
-    assert run(monkeypatch, *models, "--store", store, "--time-budget", "2s", "--json", *SMALL) == 1
-    out, err = capsys.readouterr()
-    assert "broken" in err
-    assert [row["model"] for row in json.loads(out)] == [smollm2.stem]
-
-
 def test_a_break_keeps_what_was_measured(smollm2: Path, tmp_path: Path, environment: dict[str, str]) -> None:
     store = str(tmp_path / "costs.sqlite")
     command = [sys.executable, "-m", "hotbunk", "profile"]
@@ -75,7 +62,7 @@ def test_a_break_keeps_what_was_measured(smollm2: Path, tmp_path: Path, environm
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
         assert process.wait(60) == 130
-    assert "stopped; all" in rest and "are kept" in rest
+    assert "stopped: all that was measured is kept" in rest
     shown = subprocess.run([*command, "--show", "--json", "--store", store], capture_output=True, env=environment)
     assert json.loads(shown.stdout)[0]["measurements"] > 0
 
@@ -85,7 +72,7 @@ def test_a_break_keeps_what_was_measured(smollm2: Path, tmp_path: Path, environm
     [
         (["--quick", "--full"], "choose one"),
         ([], "no model to profile"),
-        (["--time-budget", "soon", "x"], "give a time such as 60s"),
+        (["--time-budget", "soon", "x"], "--time-budget soon: not a duration; write it like 2s"),
         (["nowhere.gguf"], "nowhere.gguf: no such file"),
     ],
 )
@@ -98,11 +85,3 @@ def test_bad_input_is_said_in_a_sentence(
 ) -> None:
     assert run(monkeypatch, *arguments, "--store", str(tmp_path / "costs.sqlite")) == 1
     assert said in capsys.readouterr().err
-
-
-def test_a_device_that_is_not_there(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], smollm2: Path, tmp_path: Path
-) -> None:
-    store = str(tmp_path / "costs.sqlite")
-    assert run(monkeypatch, str(smollm2), "--device", "CUDA9", "--store", store) == 1
-    assert "CUDA9" in capfd.readouterr().err

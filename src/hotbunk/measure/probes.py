@@ -12,7 +12,6 @@ from hotbunk.measure.points import carried, left, moved
 from hotbunk.measure.wire import Wire, prompt
 from hotbunk.placement import Placement
 from hotbunk.worker.protocol import (
-    Beat,
     Load,
     Loaded,
     Open,
@@ -33,7 +32,6 @@ STEPS = 8
 """Decode steps of which the median counts."""
 _WARM = 2  # steps before them: libllama plans its graphs at the first
 _CARRIES = 3  # times that a state goes out and in
-_STILL = 20  # beats without progress after which the host store counts as complete
 
 
 class Probes:
@@ -123,16 +121,6 @@ class Probes:
             self._wire.tokens(number, 1)
         self._wire.cancel(number)
         return [_carried(out, place, tokens), _carried(back, place, tokens)]
-
-    def stored(self) -> Iterator[tuple[int, int]]:
-        """Wait until the host store has the model, telling bytes there and all its bytes; ends early if it stops."""
-        known, still = -1, 0
-        while still < _STILL:
-            there, whole = self._wire.until(Beat).stored.get(self.model, (0, 0))
-            yield there, whole
-            if whole and there >= whole:
-                return
-            known, still = there, still + 1 if there == known else 0
 
     def _ready(self, tokens: int, sequences: int = 1) -> Placement:
         place = self.standing

@@ -15,6 +15,7 @@ from typing import TypeVar
 import zmq
 
 from hotbunk.errors import EngineError, OutOfMemory
+from hotbunk.measure.words import Words
 from hotbunk.placement import Placement
 from hotbunk.sampling import Sampling
 from hotbunk.worker.protocol import (
@@ -77,7 +78,8 @@ class Wire:
         self.excess = 0
         self.produced: dict[int, list[Token]] = {}
         self.ended: dict[int, Ended] = {}
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[str] | None = None
+        self.words: Words | None = None
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PAIR)
         self._socket.bind(self.endpoint)
@@ -96,7 +98,9 @@ class Wire:
         """
         while not self._socket.poll(1000):
             if self.process and self.process.poll() is not None:
-                raise EngineError(f"the worker ended with status {self.process.returncode}; its last words are above")
+                refusal = self.words.refusal() if self.words else ""
+                died = f"the worker ended with status {self.process.returncode}; its last words are above"
+                raise EngineError(refusal or died)
         report: Report = decode_report(self._socket.recv())
         if isinstance(report, Failed):
             raise (OutOfMemory if report.memory else EngineError)(report.message)
@@ -227,14 +231,19 @@ def worker(device: str, threads: int | None = None, *options: str) -> Iterator[W
         command = [sys.executable, "-m", "hotbunk.worker", "--endpoint", wire.endpoint, "--device", device, *options]
         command += ["--threads", str(threads)] if threads else []
         command += ["--host-parent-pid", str(os.getpid())]
-        with subprocess.Popen(command, env=environment(os.environ)) as wire.process:
+        # in a group of its own: Ctrl-C is for this process, which then ends the worker
+        pipe, how = subprocess.PIPE, environment(os.environ)
+        with subprocess.Popen(command, env=how, stderr=pipe, text=True, errors="replace", process_group=0) as process:
+            assert process.stderr
+            wire.process, wire.words = process, Words(process.stderr)
             try:
                 wire.hello = wire.until(Hello)
                 yield wire
                 wire.send(Shutdown())
-                wire.process.wait(20)
+                process.wait(20)
             finally:
-                wire.process.kill()  # harmless when it has gone
+                process.kill()  # harmless when it has gone
+                wire.words.refusal()  # all that it said is passed on
 
 
 def _model(command: Move) -> str | None:

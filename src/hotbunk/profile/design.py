@@ -1,7 +1,8 @@
 """The design of a profile: what can be measured of a model, and what to measure next.
 
-Every ``HELD``-th point is drawn at random and held out: no model is fitted to it, it only judges the fit. The others
-are chosen where the fit is least certain for the time that measuring takes,
+Every ``HELD``-th point is drawn at random and held out: no model is fitted to it, it only judges the fit. So does every
+``HELD``-th move, whatever it was made for. The other points are chosen where the fit is least certain for the time that
+measuring takes,
 
     argmax over points of  log(1 + (d / aim)^2) / (seconds to measure it)
 

@@ -21,7 +21,7 @@ from hotbunk.profile.design import HELD, Point, choose, enough, grid, held_out
 
 __all__ = ["Profiler", "Progress"]
 
-_KINDS = (Kind.DECODE, Kind.PREFILL)  # that decide when enough is known; moves are learnt on the way
+_DRAWN = (Kind.DECODE, Kind.PREFILL)  # held out by drawing, and deciding when enough is known; moves come on the way
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Profiler:
         self._tried: set[Point] = set()
 
     def run(
-        self, seconds: float, context: int, slots: int, budget: int, said: Callable[[Progress], None] = lambda _: None
+        self, seconds: float, context: int, slots: int, budget: int, said: Callable[[Progress], object] = lambda _: None
     ) -> bool:
         """Measure for so many seconds, or until the aims are reached; whether they are.
 
@@ -83,7 +83,7 @@ class Profiler:
     @property
     def known(self) -> bool:
         """Whether the held-out points say that it is known well enough."""
-        return enough(self._errors(), _KINDS)
+        return enough(self._errors(), _DRAWN)
 
     def errors(self) -> dict[Kind, float]:
         """Mean absolute relative error by kind, over the points held out."""
@@ -111,7 +111,7 @@ class Profiler:
         standing = self._probes.standing
         best = choose(self.costs, open_, standing, left)
         if best and done % HELD == HELD - 1:
-            return held_out(self.costs, [p for p in open_ if p.kind in _KINDS] or open_, standing, left, dice)
+            return held_out(self.costs, [p for p in open_ if p.kind in _DRAWN] or open_, standing, left, dice)
         return best
 
     def _hopeless(self, point: Point) -> bool:
@@ -119,8 +119,7 @@ class Profiler:
         need = point.placement.device.total
         return any(refused.placement.device.total <= need for refused in self.refused)
 
-    def _take(self, point: Point, done: int, end: float, said: Callable[[Progress], None]) -> None:
-        held = done % HELD == 0
+    def _take(self, point: Point, done: int, end: float, said: Callable[[Progress], object]) -> None:
         try:
             records = self._measured(point)
         except OutOfMemory:
@@ -128,13 +127,18 @@ class Profiler:
             return
         costs = self.costs
         for record in records:
-            # what was measured on the way is fitted to, unless it is of the kind that is held out
-            kept = replace(record, check=held and record.kind is point.kind)
+            kept = replace(record, check=self._held(record.kind, point, done))
             self._store.add(self._machine, self._content, self._anatomy.name, self._anatomy, kept)
             self.records.append(kept)
         self.costs = Costs.fitted(self._anatomy, self._roofline, self.records)
         for record in self.records[len(self.records) - len(records) :]:
             said(Progress(record, costs.estimate(record).seconds, self.errors(), done, end - monotonic()))
+
+    def _held(self, kind: Kind, point: Point, done: int) -> bool:
+        """Whether a record is held out: of the kinds drawn from, what was drawn; of the others every so manieth."""
+        if kind in _DRAWN:
+            return done % HELD == 0 and kind is point.kind
+        return sum(record.kind is kind for record in self.records) % HELD == HELD - 1
 
     def _measured(self, point: Point) -> list[Record]:
         probes = self._probes

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from hotbunk.errors import EngineError, UnusableModel
+from hotbunk.measure.filling import fill
+from hotbunk.measure.wire import worker
 from hotbunk.study import bus, concurrency, context, offload, preemption
 from hotbunk.study.environment import check_in
 from hotbunk.study.pace import Clock, Say
@@ -113,6 +115,10 @@ class Study:
         self.results.note(what, f"could not be done: {why}")
 
     def _bus(self, clock: Clock) -> int:
+        with worker(
+            self.device, self.threads
+        ) as wire:  # before the bus is measured: an RPC device serves one at a time
+            check_in(self.results, wire.hello)
         sizes = self.extent.sizes if self.pinned else [size for size in self.extent.sizes if size <= _GIB // 16]
         return bus.measure(self.device, self.results, clock, self.say, sizes, self.extent.repeats)
 
@@ -170,9 +176,10 @@ class Study:
             yield opened
 
     def _waited(self, opened: Stage) -> None:
-        for row in opened.stored(self.say):
-            if not self.results.rows("pinning", model=row["model"]):
-                self.results.add("pinning", [row])
+        """Until the weights are in the host store: filling it would disturb what is measured."""
+        for model, filled in fill(opened.wire, opened.subjects, self.say).items():
+            if not self.results.rows("pinning", model=model):
+                self.results.add("pinning", [{"model": model, **asdict(filled)}])
 
     def _memory(self, *subjects: Subject) -> list[str]:
         """Worker options: room for all weights and for the longest sequences in pinned memory."""

@@ -15,7 +15,7 @@ import hotbunk
 from hotbunk.costs.fingerprint import Machine
 from hotbunk.errors import ConfigError
 from hotbunk.measure.machine import machine
-from hotbunk.study.results import Results, Row
+from hotbunk.study.results import FORMAT, Results, Row
 from hotbunk.worker.protocol import Hello
 
 __all__ = ["check_in", "describe", "same_machine"]
@@ -24,6 +24,7 @@ __all__ = ["check_in", "describe", "same_machine"]
 def describe(hello: Hello) -> Row:
     """The machine, the versions and the command. Memory in bytes."""
     return {
+        "format": FORMAT,
         **asdict(machine(hello)),
         "device_memory": hello.memory_total,
         "host_memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
@@ -44,7 +45,7 @@ def check_in(results: Results, hello: Hello) -> None:
         ConfigError: they come from another machine, or from other versions.
     """
     now, before = describe(hello), results.rows("sessions")
-    if before and (others := machine(hello).differences(_machine(before[-1]))):
+    if before and (others := _machine(before[-1]).differences(machine(hello))):
         raise ConfigError(f"{results.folder}: its results come from another set-up ({others}); give another --out")
     if not before or before[-1]["command"] != now["command"]:
         results.add("sessions", [now])

@@ -16,9 +16,12 @@ from typing import Any, cast
 from hotbunk.errors import ConfigError
 from hotbunk.extras import needs
 
-__all__ = ["TABLES", "Results", "Row"]
+__all__ = ["FORMAT", "TABLES", "Results", "Row"]
 
 Row = dict[str, Any]
+
+FORMAT = 1
+"""Of the tables; raised whenever what is in them changes its meaning. It is in each row of ``sessions``."""
 
 TABLES = (
     "sessions",
@@ -42,7 +45,8 @@ class Results:
         """Make the folder, or read what is there.
 
         Raises:
-            ConfigError: it cannot be made or read; or there are results in it, and ``resume`` is not set.
+            ConfigError: it cannot be made or read, or was written by a newer hotbunk; or there are results in it, and
+                ``resume`` is not set.
         """
         self.folder = folder
         try:
@@ -50,6 +54,11 @@ class Results:
             self._tables = {name: self._read(name) for name in TABLES}
         except OSError as error:
             raise ConfigError(f"{folder}: cannot be used for results: {error.strerror}") from error
+        if (found := max((row.get("format", FORMAT) for row in self.rows("sessions")), default=FORMAT)) > FORMAT:
+            raise ConfigError(
+                f"{folder}: was written by a newer hotbunk (format {found}, this one knows {FORMAT}); update hotbunk, "
+                "or give another --out"
+            )
         if any(self._tables.values()) and not resume:
             raise ConfigError(f"{folder}: has results already; give --resume to go on, or another --out")
 

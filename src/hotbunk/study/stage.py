@@ -21,7 +21,6 @@ from hotbunk.errors import EngineError
 from hotbunk.llama.gguf import Gguf, read
 from hotbunk.measure.wire import Wire, prompt, worker
 from hotbunk.placement import Placement
-from hotbunk.study.pace import Say
 from hotbunk.study.results import Row
 from hotbunk.worker.protocol import Beat, Load, Loaded, Open, Opened, Produced, Resize, Unload
 
@@ -31,7 +30,6 @@ GRID = 256
 """Tokens, to whose multiples libllama rounds contexts."""
 WARM = 3
 """Tokens generated after a move before anything is timed: libllama plans its graphs at the first."""
-_STILL = 15.0  # seconds without progress after which the host store counts as complete
 
 
 @dataclass(frozen=True)
@@ -195,26 +193,6 @@ class Stage:
                 number = min(ended)
                 raise EngineError(f"sequence {number} ended early: {wire.ended[number].message or 'no room is left'}")
         return steps[1:], (arrivals[-1] - arrivals[0]) / (len(arrivals) - 1)
-
-    def stored(self, say: Say) -> list[Row]:
-        """Wait until the weights are in the host store, if the device has a use for one: how fast they came, by model.
-
-        Pinning goes on in the background and would disturb what is measured. What does not fit stays out.
-        """
-        if self.wire.fresh().free < 0:  # only devices with pinned memory tell
-            return []
-        sizes, began, progress = dict[str, tuple[int, int]](), dict[str, float](), monotonic()
-        rows: dict[str, Row] = {}
-        while monotonic() - progress < _STILL and len(rows) < len(self.subjects):
-            there = self.wire.until(Beat).stored
-            if there != sizes:
-                sizes, progress = dict(there), monotonic()
-                say("waiting for the host store: " + ", ".join(f"{n} {d / 1e9:.1f} GB" for n, (d, _) in there.items()))
-            for name, (done, size) in there.items():
-                began.setdefault(name, monotonic())
-                if done >= size and name not in rows:
-                    rows[name] = {"model": name, "size": size, "seconds": monotonic() - began[name]}
-        return list(rows.values())
 
 
 @contextmanager

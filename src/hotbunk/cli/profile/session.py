@@ -1,0 +1,110 @@
+"""Profiling models one after the other, each on a worker of its own, and saying how it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from hotbunk.costs.dissect import dissect
+from hotbunk.costs.fingerprint import content
+from hotbunk.costs.record import Kind, Record
+from hotbunk.costs.store import Store
+from hotbunk.errors import ConfigError, HotbunkError
+from hotbunk.llama.gguf import find, read, stem
+from hotbunk.measure.filling import fill
+from hotbunk.measure.machine import machine, roofline
+from hotbunk.measure.probes import Probes
+from hotbunk.measure.wire import Wire, worker
+from hotbunk.placement import Placement
+from hotbunk.profile import Profiler, Progress
+
+__all__ = ["Session"]
+
+_SHARE = 0.9  # of the free device memory, unless a budget is given
+
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Session:
+    """Where and how to profile, and the store for it.
+
+    ``context`` [tokens] and ``slots`` are the most to measure; ``budget`` [bytes] is what may be used of the device,
+    ``seconds`` the time for each model.
+    """
+
+    kept: Store
+    device: str
+    threads: int | None
+    context: int
+    slots: int
+    budget: int | None
+    seconds: float
+
+    def measure(self, paths: Sequence[Path]) -> list[str]:
+        """Profile each model; returns a sentence for each that could not be.
+
+        Raises:
+            ConfigError: there is no such file, or the store cannot be used.
+            EngineError: there is no such device.
+        """
+        if not paths:
+            raise ConfigError("no model to profile: name GGUF files or folders, or --show what is known")
+        files, failed = find(paths), list[str]()
+        limit = self._prepared()
+        for file in files:
+            try:
+                with worker(self.device, self.threads) as wire:
+                    self._profile(wire, file, limit)
+            except HotbunkError as error:
+                failed.append(f"{stem(file)}: {error}")
+        return failed
+
+    def _prepared(self) -> int:
+        """See to it that the machine's roofline is known; returns the bytes of device memory to use."""
+        with worker(self.device, self.threads) as wire:
+            hello, here = wire.hello, machine(wire.hello)
+        if self.kept.roofline(here) is None:  # between workers: an RPC device serves one process at a time
+            typer.echo(f"measuring the roofline of {here.device}", err=True)
+            self.kept.keep_roofline(here, roofline(self.device, hello.threads))
+        return self.budget or int(hello.memory_free * _SHARE)
+
+    def _profile(self, wire: Wire, file: Path, limit: int) -> None:
+        began, console, name = monotonic(), Console(stderr=True), stem(file)
+        facts, here = read(file), machine(wire.hello)
+        mark, anatomy, line = content(facts), dissect(facts, name), self.kept.roofline(here)
+        assert line
+        if why := self.kept.near(here, mark, name):
+            typer.echo(why, err=True)
+        probes = Probes(wire, name, str(file))
+        with console.status(f"{escape(name)}: measuring") as status:
+            # in one line that changes, or line by line where that cannot be shown
+            say: Say = (lambda text: status.update(escape(text))) if console.is_terminal else _line
+            for filled in fill(wire, [name], say).values():
+                pin = Record(Kind.PIN, Placement(0, 0, 0), filled.seconds, moved=filled.size)
+                self.kept.add(here, mark, name, anatomy, pin)
+            profiler = Profiler(probes, self.kept, here, mark, anatomy, line)
+            length, left = min(self.context, facts.context), began + self.seconds - monotonic()
+            reached = profiler.run(left, length, self.slots, limit, lambda progress: say(_told(name, progress)))
+        end = "known well enough" if reached else "the time is up"
+        _line(f"{name}: {end}, {len(profiler.records)} measurements")
+
+
+def _told(name: str, progress: Progress) -> str:
+    record, held = progress.record, ", held out" if progress.record.check else ""
+    errors = ", ".join(f"{kind} {error:.1%}" for kind, error in progress.errors.items())
+    return (
+        f"{name}: {record.kind}, {record.placement.layers} layers, {record.sequences} x {record.tokens} tokens: "
+        f"{record.seconds * 1e3:.2f} ms, expected {progress.expected * 1e3:.2f} ms{held}; "
+        f"errors {errors or 'not known yet'}; {max(0.0, progress.left):.0f} s left"
+    )
+
+
+def _line(text: str) -> None:
+    typer.echo(text, err=True)
