@@ -87,10 +87,12 @@ def choose(costs: Costs, points: Iterable[Point], standing: Placement | None, bu
     return best
 
 
-def held_out(costs: Costs, points: Sequence[Point], standing: Placement | None, budget: float, dice: Random) -> Point:
-    """One drawn at random, rather than by what it teaches; of those that fit in the budget if any does."""
+def held_out(
+    costs: Costs, points: Iterable[Point], standing: Placement | None, budget: float, dice: Random
+) -> Point | None:
+    """One drawn at random, rather than by what it teaches, of those that fit in ``budget`` seconds; None: none does."""
     fitting = [point for point in points if cost(costs, point, standing) <= budget]
-    return dice.choice(fitting or list(points))
+    return dice.choice(fitting) if fitting else None
 
 
 def worth(costs: Costs, point: Point) -> float:

@@ -17,11 +17,12 @@ from hotbunk.costs.store import Store
 from hotbunk.errors import OutOfMemory
 from hotbunk.measure.probes import Probes
 from hotbunk.placement import Placement
-from hotbunk.profile.design import HELD, Point, choose, enough, grid, held_out
+from hotbunk.profile.design import AIMS, HELD, Point, choose, enough, grid, held_out
 
 __all__ = ["Profiler", "Progress"]
 
-_DRAWN = (Kind.DECODE, Kind.PREFILL)  # held out by drawing, and deciding when enough is known; moves come on the way
+_DRAWN = (Kind.DECODE, Kind.PREFILL)  # held out by drawing; moves come on the way to other points
+_MOST, _LEAST = 0.1, 5.0  # share of the time, or seconds, that a point may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +62,21 @@ class Profiler:
         """Measure for so many seconds, or until the aims are reached; whether they are.
 
         Args:
-            seconds: the time there is; a point is begun only if it is likely to end in time.
+            seconds: the time there is; a point is begun only if it is likely to end in time, and to take no more than
+                a tenth of it, or 5 s.
             context: longest context to measure, tokens.
             slots: most sequences at once.
             budget: device memory, bytes; placements beyond it are left out.
             said: told of each point.
         """
-        end, dice = monotonic() + seconds, Random(len(self.records))
+        end, most, dice = monotonic() + seconds, max(_LEAST, _MOST * seconds), Random(len(self.records))
         points = [
             point
             for _, group in grid(self._probes.layers, context, slots, self._placer(context, slots, budget))
             for point in group
         ]
         done = 0
-        while not self.known and (point := self._next(points, end - monotonic(), dice, done)):
+        while not self.known and (point := self._next(points, min(most, end - monotonic()), dice, done)):
             done += 1
             self._tried.add(point)
             self._take(point, done, end, said)
@@ -83,7 +85,7 @@ class Profiler:
     @property
     def known(self) -> bool:
         """Whether the held-out points say that it is known well enough."""
-        return enough(self._errors(), _DRAWN)
+        return enough(self._errors(), AIMS)
 
     def errors(self) -> dict[Kind, float]:
         """Mean absolute relative error by kind, over the points held out."""
@@ -104,15 +106,14 @@ class Profiler:
 
         return placed
 
-    def _next(self, points: Sequence[Point], left: float, dice: Random, done: int) -> Point | None:
+    def _next(self, points: Sequence[Point], seconds: float, dice: Random, done: int) -> Point | None:
         open_ = [point for point in points if point not in self._tried and not self._hopeless(point)]
-        if left <= 0 or not open_:
-            return None
         standing = self._probes.standing
-        best = choose(self.costs, open_, standing, left)
-        if best and done % HELD == HELD - 1:
-            return held_out(self.costs, [p for p in open_ if p.kind in _DRAWN] or open_, standing, left, dice)
-        return best
+        if done % HELD == HELD - 1:
+            drawn = held_out(self.costs, (p for p in open_ if p.kind in _DRAWN), standing, seconds, dice)
+            if drawn:
+                return drawn
+        return choose(self.costs, open_, standing, seconds)
 
     def _hopeless(self, point: Point) -> bool:
         """Whether less than that was too much already."""

@@ -41,7 +41,7 @@ def profile(
     """Measure what models cost on this machine: decoding, prefill, moves and KV caches, at all residencies.
 
     The next point is where the fitted model is least certain; every fourth is drawn at random and held out, to judge
-    the fit by. Ends when the held-out error is small enough (5 % for decoding, 10 % for prefill) or the time is up.
+    the fit by. Ends when the held-out error is small enough (5 % for decoding, 10 % for the rest) or the time is up.
     Whatever was measured is kept at once: break off and go on later as you like.
     """
     if quick and full:
