@@ -40,7 +40,7 @@ def place(anatomy: Anatomy, layers: int, context: int = 8192, slots: int = 1) ->
 
 
 @pytest.mark.parametrize(
-    "anatomy, layers, speed",  # tokens/s of an H100, as docs/measurements/device-h100.txt and its notes have them
+    "anatomy, layers, speed",  # tokens/s of an H100: docs/measurements/probes-h100.txt
     [(LARGE, 37, 158.9), (LARGE, 30, 25.0), (LARGE, 20, 12.7), (SMALL, 37, 295), (SMALL, 30, 52.3)],
 )
 def test_the_roofline_alone_is_of_use(anatomy: Anatomy, layers: int, speed: float) -> None:

@@ -1,0 +1,193 @@
+"""The figures of docs/findings.md, worked out from the committed measurements alone.
+
+    python benchmarks/findings.py
+
+Nothing is measured here: it reads docs/measurements/ and the shapes' bytes, and fits ``hotbunk.study.lines``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import brentq
+
+from hotbunk.study.lines import Line, Sides, fit
+from hotbunk.study.paper import KEPT
+from hotbunk.study.shapes import SHAPES, Shape
+from hotbunk.study.tensors import tensors
+
+MEASUREMENTS = Path(__file__).parent.parent / "docs" / "measurements"
+EIGHT = replace(SHAPES["qwen3-8b"], architecture="llama")
+"""The suite's 8B."""
+STUDIED = ("llama3-8b", "qwen3-32b", "llama2-70b")
+NINETY = 0.9
+KV_LIMITS = (0.015, 0.05, 0.10)
+"""Shares of a preemption from which on the KV cache might be said to count; the first is the study's largest."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Tokens a second by layers on the device, as measured, of a shape in a type."""
+
+    name: str
+    shape: Shape
+    kind: str
+    speeds: Mapping[int, float]
+
+    @property
+    def sides(self) -> Sides:
+        """What a token reads where."""
+        return sides(self.shape, self.kind, sorted(self.speeds))
+
+    @property
+    def line(self) -> Line:
+        """The line through time per token."""
+        return fit(self.sides, [1 / self.speeds[count] for count in sorted(self.speeds)])
+
+
+@dataclass(frozen=True)
+class Preemption:
+    """One preemption of the 8B: milliseconds of all of it, and of the KV cache's way out and back."""
+
+    other: bool
+    tokens: int
+    layers: int
+    whole: float
+    cache: float
+
+
+def sides(shape: Shape, kind: str, layers: list[int]) -> Sides:
+    """The bytes that a token reads on either side, the head first to move."""
+    sizes, head = [0] * shape.blocks, 0
+    for tensor in tensors(shape, kind):
+        if tensor.name.startswith("blk."):
+            sizes[int(tensor.name.split(".")[1])] += tensor.size
+        elif tensor.name.startswith("output") or shape.tied:
+            head += tensor.size
+    moved = [0, head, *(head + sum(sizes[-count:]) for count in range(1, shape.blocks + 1))]
+    return Sides(layers, [moved[n] for n in layers], [moved[-1] - moved[n] for n in layers], head)
+
+
+def sweeps() -> Iterator[Sweep]:
+    """All that were measured."""
+    probes, suite = read("probes-h100.txt"), read("suite-h100.txt")
+    (table,) = re.findall(r"of 33\n(.+)\n", probes)
+    yield Sweep("llama3-8b Q4_0, first probes", SHAPES["llama3-8b"], "Q4_0", _speeds(table))
+    (table,) = re.findall(r"8b F16, moved live: (.+)\n", probes)
+    yield Sweep("8b F16, first probes", EIGHT, "F16", _speeds(table))
+    for name, kind in (("8b", "F16"), ("8b-q4", "Q4_K_M")):
+        found = re.findall(rf"^{name}, (\d+) of 37 layers, 15 threads +([\d.]+) against", suite, re.MULTILINE)
+        yield Sweep(f"{name} {kind}, suite", EIGHT, kind, {int(layers): float(speed) for layers, speed in found})
+
+
+def preemptions() -> Iterator[Preemption]:
+    """Those of the suite's 8B, alone and with the 3B loaded in between."""
+    pattern = r"^preempt 8b( for 3b)?(?:, (\d+) tokens of KV)? \((\d+) layers on the device\): ([\d.]+) .*$"
+    for found in re.finditer(pattern, read("suite-h100.txt"), re.MULTILINE):
+        cache = sum(float(each) for each in re.findall(r"kv_(?:out|in) ([\d.]+)", found[0]))
+        yield Preemption(bool(found[1]), int(found[2] or 0), int(found[3]), float(found[4]), cache)
+
+
+def read(name: str) -> str:
+    """A committed measurement."""
+    return (MEASUREMENTS / name).read_text()
+
+
+def _speeds(text: str) -> dict[int, float]:
+    return {int(layers): float(speed) for layers, speed in re.findall(r"(\d+): ([\d.]+)", text)}
+
+
+# ---------------------------------------------------------------- what they say
+
+
+def cliff() -> Iterator[str]:
+    """The line through time per token."""
+    yield "Time per token is a line in the bytes on either side: rates, mean and greatest error of the line"
+    for sweep in sweeps():
+        line, counts, where = sweep.line, sorted(sweep.speeds), sweep.sides
+        off = [abs(line.seconds(*where.first(n)) * sweep.speeds[n] - 1) for n in counts]
+        rates = f"device {1e-9 / line.device:5,.0f} GB/s, host {1e-9 / line.host:4.1f} GB/s"
+        yield f"  {sweep.name:29} {len(counts)} points  {rates}   {line.error:5.1%}  {max(off):5.1%}"
+
+
+def ninety() -> Iterator[str]:
+    """What is kept with nine in ten layers on the device, and what the head's place makes of it."""
+    sweep = next(sweeps())
+    most, near = max(sweep.speeds), min(sweep.speeds, key=lambda count: abs(count - NINETY * max(sweep.speeds)))
+    kept = sweep.speeds[near] / sweep.speeds[most]
+    yield f"Full speed kept with 90 % of the layers on the device, by the line of {sweep.name}"
+    yield f"  (measured at {near} of {most} layers: {kept:.0%}; the study: 60 % for the 8B, 80 % for the 70B)"
+    yield "  shape, as the study ran it    head, of all bytes   head first   head last"
+    for name in STUDIED:
+        shape = SHAPES[name]
+        where = sides(shape, shape.type, list(range(shape.blocks + 2)))
+        first, last = (sweep.line.kept(where, round(NINETY * where.all), last) for last in (False, True))
+        yield f"  {name + ' ' + shape.type:29} {where.head / where.whole:18.1%} {first:12.0%} {last:11.0%}"
+
+
+def order() -> Iterator[str]:
+    """Whether the head alone gives the study's order: from what one model kept, what the others should."""
+    where = {name: sides(SHAPES[name], SHAPES[name].type, list(range(SHAPES[name].blocks + 2))) for name in STUDIED}
+    ratio = brentq(lambda ratio: _kept(where["llama3-8b"], ratio) - KEPT["llama3-8b"], 1.0, 100.0)
+    yield f"Where the 8B keeps 60 % with its head last, the device reads {ratio:.1f} x as fast as the host. Then keep,"
+    yield "  head last: " + ", ".join(f"{name} {_kept(each, ratio):.0%}" for name, each in where.items())
+    yield "  head first: " + ", ".join(f"{name} {_kept(each, ratio, last=False):.0%}" for name, each in where.items())
+
+
+def slower() -> Iterator[str]:
+    """What the ratio of the sides' speeds makes of it."""
+    where = sides(SHAPES["llama3-8b"], "Q4_0", list(range(SHAPES["llama3-8b"].blocks + 2)))
+    yield "What the 8B keeps at 90 %, head last, where the device reads so many times as fast as the host"
+    yield "  " + ", ".join(f"{ratio} x: {_kept(where, ratio):.0%}" for ratio in (30, 20, 10, 5, 2))
+
+
+def _kept(where: Sides, ratio: float, last: bool = True) -> float:
+    return Line(1.0, ratio, 0.0).kept(where, round(NINETY * where.all), head_last=last)
+
+
+def constant() -> Iterator[str]:
+    """Whether a preemption's cost depends on the point of interruption."""
+    yield "A preemption of the 8B F16 (suite): ms by tokens behind it, and the KV cache's share of that"
+    found = list(preemptions())
+    for other in (False, True):
+        for layers in (37, 30, 20):
+            cells = [
+                f"{each.tokens:5,}: {each.whole:5.0f} ms {each.cache / each.whole:5.1%}"
+                for each in sorted(found, key=lambda each: each.tokens)
+                if (each.other, each.layers) == (other, layers)
+            ]
+            yield f"  {'B loaded in between' if other else 'alone':19} {layers} of 37 layers   {'   '.join(cells)}"
+
+
+def negligible() -> Iterator[str]:
+    """From how many tokens on the KV cache counts."""
+    yield "Tokens from which on the KV cache is more than such a share of the preemption, A alone"
+    for layers in (37, 30, 20):
+        mine = [each for each in preemptions() if each.layers == layers and not each.other]
+        base = next(each.whole for each in mine if not each.tokens)
+        slope = float(np.polyfit([each.tokens for each in mine], [each.cache for each in mine], 1)[0])
+        cells = [f"{limit:.1%}: {limit / (1 - limit) * base / slope:6,.0f}" for limit in KV_LIMITS]
+        yield f"  {layers} of 37 layers   {'   '.join(cells)}"
+
+
+def ordinary() -> Iterator[str]:
+    """The same preemption with a loader that takes seconds."""
+    (low, high) = re.findall(r"living process, mmap: ([\d.]+) to ([\d.]+);", read("probes-h100.txt"))[0]
+    cache = next(each.cache for each in preemptions() if (each.other, each.tokens, each.layers) == (False, 6000, 37))
+    shares = sorted(cache / (1e3 * float(seconds) + cache) for seconds in (low, high))
+    yield f"With an ordinary load of {low} to {high} s (first probes) the same 6,000 tokens of KV cache would be"
+    yield f"  {shares[0]:.1%} to {shares[1]:.1%} of the preemption (the study: 0.6 to 1.5 % at up to 5,000 tokens)"
+
+
+def main() -> None:
+    """Print all of them."""
+    parts = (cliff, ninety, order, slower, constant, negligible, ordinary)
+    print("\n\n".join("\n".join(part()) for part in parts))
+
+
+if __name__ == "__main__":
+    main()
