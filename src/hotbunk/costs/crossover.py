@@ -29,14 +29,12 @@ from math import ceil
 from typing import Literal
 
 from hotbunk.costs.plan import Candidate, Rung
+from hotbunk.costs.steps import CHUNK, PAD
 from hotbunk.placement import Placement
 
-__all__ = ["CHUNK", "Contest", "Outcome", "Way", "segments"]
+__all__ = ["Contest", "Outcome", "Way", "segments"]
 
 Way = Literal["wait", "switch", "split"]
-CHUNK = 512
-"""Tokens of a prefill that are evaluated at once."""
-_GRID = 256  # contexts are padded to multiples of it; between them, steps are taken as linear
 _FINENESS = 1.08  # how far apart the lengths are at which segments are looked for
 
 
@@ -55,20 +53,20 @@ class Outcome:
 
 
 class _Curve:
-    """Seconds as a function of tokens of context, asked for at multiples of the grid and once each."""
+    """Seconds as a function of tokens of context, asked for at multiples of ``PAD``, once each, and linear between."""
 
     def __init__(self, seconds: Callable[[int], float]) -> None:
         self._seconds = seconds
         self._known: dict[int, float] = {}
 
     def __call__(self, tokens: float) -> float:
-        whole, part = divmod(tokens, _GRID)
+        whole, part = divmod(tokens, PAD)
         low, high = self._at(int(whole)), self._at(int(whole) + 1)
-        return low + (high - low) * part / _GRID
+        return low + (high - low) * part / PAD
 
     def _at(self, tiles: int) -> float:
         if tiles not in self._known:
-            self._known[tiles] = self._seconds(max(1, tiles * _GRID))
+            self._known[tiles] = self._seconds(max(1, tiles * PAD))
         return self._known[tiles]
 
 

@@ -51,7 +51,6 @@ class Record:
     start: int = 0
     moved: int = 0
     pieces: int = 0
-    anew: bool = True
     pinned: bool = True
     spread: float = 0.0
     repeats: int = 1

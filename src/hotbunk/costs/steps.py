@@ -33,11 +33,13 @@ from hotbunk.costs.record import Record
 from hotbunk.costs.roofline import STREAMED, Roofline
 from hotbunk.costs.work import Sides, Work
 
-__all__ = ["BATCHES", "CHUNK", "DECODE", "PREFILL", "decode", "prefill"]
+__all__ = ["BATCHES", "CHUNK", "DECODE", "PAD", "PREFILL", "decode", "prefill"]
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 CHUNK = 512
-_PAD = 256  # tokens to which libllama rounds a context up
+"""Tokens of a prefill that are evaluated at once."""
+PAD = 256
+"""Tokens, to whose multiples libllama rounds contexts."""
 _STEP = 100e-6  # seconds of the worker's own work for a step: socket, loop, sampling's set-up
 _SEQUENCE = 100e-6  # seconds to choose one token among a vocabulary
 _CROSS = 50e-6  # seconds to hand activations from side to side
@@ -84,7 +86,7 @@ PREFILL = (
 def decode(sides: Sides, roofline: Roofline, record: Record) -> Array:
     """Seconds by the roofline of each term of ``DECODE``, shape (terms,)."""
     n, device, host = record.sequences, sides.device, sides.host
-    context = -(-max(record.tokens, 1) // _PAD) * _PAD
+    context = -(-max(record.tokens, 1) // PAD) * PAD
     spread, busy = sides.anatomy.spread(n), sides.anatomy.busy
     streamed = roofline.streams and n >= STREAMED
     hats = _hats(n)

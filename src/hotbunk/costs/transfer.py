@@ -23,11 +23,12 @@ from hotbunk.costs.record import Kind, Record
 from hotbunk.costs.roofline import Roofline
 from hotbunk.costs.work import Sides
 
-__all__ = ["TRANSFERS", "transfer"]
+__all__ = ["RELEASE", "TRANSFERS", "transfer"]
 
 _START, _PIECE = 2e-3, 0.3e-3  # seconds of one move, and of one allocation by a GPU's driver
 _CONTEXT, _ARRANGE, _LAYER = 10e-3, 20e-3, 0.3e-3  # seconds of planning libllama's graphs
-_RELEASE = 1e12  # bytes a second that a driver takes back
+RELEASE = 1e12
+"""Bytes a second that a driver is taken to take back."""
 
 _CARRY = (
     Term("start", "one transfer", "s", 1.0),
@@ -68,7 +69,7 @@ def transfer(sides: Sides, roofline: Roofline, record: Record) -> Array:
         times = [pinned / roofline.to_device(True), (size - pinned) / roofline.h2d_pageable]
         return np.array([_START, record.pieces * _PIECE, *times])
     if kind is Kind.UNLOAD:
-        return np.array([_START, record.pieces * _PIECE, size / _RELEASE])
+        return np.array([_START, record.pieces * _PIECE, size / RELEASE])
     if kind is Kind.PIN:
         return np.array([_START, size / (roofline.pin or roofline.h2d_pageable)])
     if kind is Kind.CONTEXT:

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from hotbunk.costs.linear import Term
 from hotbunk.costs.model import TERMS, Costs, Parameter
 from hotbunk.costs.record import Kind, Record
+from hotbunk.costs.roofline import Side
+from hotbunk.costs.transfer import RELEASE
 from hotbunk.placement import Footprint, Placement
 
 __all__ = ["meant"]
 
+_CACHE = {"F16": 1.0}  # how a KV cache is stored
+
 
 def meant(costs: Costs, parameter: Parameter) -> str:
-    """What a factor comes to: ``2,310 GB/s`` of weights at a batch size, ``0.12 ms`` of a fixed time; may be empty."""
+    """What a factor comes to: ``2,310 GB/s`` of weights at a batch size, ``0.12 ms`` of a fixed time; may be empty.
+
+    Multiplications are told in thousands of millions a second.
+    """
     term, factor = parameter.term, parameter.factor
     if term.unit == "s":
         seconds = float(costs.row(_sample(costs, parameter.kind, term))[_place(parameter)]) * factor
         return f"{1e3 * seconds:.3g} ms" if seconds else ""
-    if rate := _rate(costs, parameter):
-        return f"{rate / factor / 1e9:,.3g} GB/s"
-    return ""
+    rate = float(f"{_rate(costs, parameter) / factor / 1e9:.3g}")
+    return f"{rate:,g} {'GB/s' if term.unit == 'B' else 'G/s'}" if rate else ""
 
 
 def _rate(costs: Costs, parameter: Parameter) -> float:
-    """Bytes a second by the roofline; 0 for what is no bandwidth."""
+    """By the roofline, a second; 0 where the machine has no such thing."""
     line, name = costs.roofline, parameter.term.name
     if "@" in name:
         record = _sample(costs, parameter.kind, parameter.term)
@@ -30,15 +38,35 @@ def _rate(costs: Costs, parameter: Parameter) -> float:
         experts = sum(sum(a.experts.values()) for a in costs.anatomy.layers)
         seconds = float(costs.row(record)[_place(parameter)])
         return (size + costs.anatomy.spread(record.sequences) * experts) / seconds if seconds else 0.0
-    back = parameter.kind is Kind.KV_OUT
+    what, _, where = name.rpartition("_")
+    if what in ("read", "multiply", "attend", "kv"):
+        return _work(costs, what, line.device if where == "device" else line.host)
     rates = {
         "stream": line.to_device(True),
         "pinned": line.h2d_pinned or 0.0,
         "pageable": line.h2d_pageable,
         "pin": line.pin or line.h2d_pageable,
-        "device": line.to_host(True) if back else line.to_device(True),
+        "device": line.to_host(True) if parameter.kind is Kind.KV_OUT else line.to_device(True),
+        "host": _work(costs, "kv", line.host) / 2,  # a copy reads and writes
+        "release": RELEASE,
     }
-    return rates.get(name, 0.0)
+    return rates[name]
+
+
+def _work(costs: Costs, what: str, side: Side) -> float:
+    """Bytes or multiplications a second of one side."""
+    if what == "kv":
+        return 1 / side.reading(_CACHE)
+    if what == "attend":
+        return 1 / side.multiplying(_CACHE, 1.0)
+    sizes, layers = Counter[str](), costs.anatomy.layers
+    for layer in layers:
+        sizes.update(layer.dense)
+        sizes.update(layer.experts)
+    if what == "read":
+        return sizes.total() / side.reading(sizes)
+    elements = sum(layer.elements + layer.expert_elements for layer in layers)
+    return elements / side.multiplying(sizes, elements)
 
 
 def _sample(costs: Costs, kind: Kind, term: Term) -> Record:

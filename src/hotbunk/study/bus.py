@@ -2,7 +2,7 @@
 
 Method. A process of its own copies blocks of each size to the device and back, from pinned and from pageable memory,
 five times after one to warm up, and takes the fastest; each repeat is a new process. Pinning is timed as the host
-store does it, for whole models: copying the file's bytes into huge pages and locking them (table ``pinning``).
+store does it, for whole models: copying the file's bytes into huge pages and locking them, as seen twice a second.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Preemption: job A is interrupted, model B has the device for a while, and A goes on where it was.
 
 Method. A and B have the device one at a time, whole. A is started with 16 tokens and generates, greedy, up to each of
-nine points between 100 and 5,000 tokens; there it is preempted several times, with a few tokens in between. One
-preemption is: A's sequence to host memory (KV out), A off the device, B onto it with a context of the same length, B's
-answer of 500 tokens, B off, A on, A's sequence back (KV in). What each step takes is the worker's own account; what
-lies between them (queues, the socket, the step under way) is the rest of the whole, timed in this process. The
-overhead is all but B's answer; B's own load is in it and also told apart, since it comes with any way to serve B.
-Where time is short, a prompt of that length stands in for decoding up to a point (the cache has the same bytes), and
-B's answer ends early. Before anything is timed, the host store is complete and B has had the device once.
+nine points between 100 and 5,000 tokens; there it is preempted. One preemption is: A's sequence to host memory (KV
+out), A off the device, B onto it with a context of the same length, B's answer of 500 tokens, B off, A on, A's sequence
+back (KV in). What each step takes is the worker's own account; what lies between them (queues, the socket, the step
+under way) is the rest of the whole, timed in this process. The overhead is all but B's answer; B's own load is in it
+and also told apart, since it comes with any way to serve B. In repeats, which go over all points again, a prompt of
+that length stands in for decoding up to a point (the cache has the same bytes). Where time is short it always does,
+and B's answer ends early. Before anything is timed, the host store is complete and B has had the device once.
 
 All this is done with moving weights (``fast``: out of pinned memory, models stay open) and with a worker that loads
 models the ordinary way each time (``ordinary``: libllama's ``llama_model_load_from_file``, files in the page cache).
@@ -102,14 +102,15 @@ class _Plan:
         return f"preempt {self.pair.model} for {self.pair.other}, {self.way}"
 
     def all(self, job: Job | None) -> Iterator[Point]:
-        """Each length as often as wanted, in a row, since the job goes on from one to the next; then the series."""
-        for tokens in self.lengths:
-            for repeat in range(self.repeats):
+        """Each length once, while the job goes on from one to the next; then the series; then the repeats."""
+        for repeat in range(self.repeats):
+            for tokens in self.lengths:
                 what = f"at {tokens} tokens, repeat {repeat + 1}"
                 yield self._point(what, tokens, repeat, 1, self._single(job, tokens, repeat == 0))
-        for times in TIMES:
-            tokens = min(_SEVERAL, max(self.lengths))
-            yield self._point(f"{times} times", tokens, -1, times, self._series(job, tokens, times))
+            if not repeat:
+                for times in TIMES:
+                    tokens = min(_SEVERAL, max(self.lengths))
+                    yield self._point(f"{times} times", tokens, -1, times, self._series(job, tokens, times))
 
     def _point(self, what: str, tokens: int, repeat: int, times: int, rows: Callable[[float], list[Row]]) -> Point:
         pair: Row = {"model": self.pair.model, "other": self.pair.other, "way": self.way}
@@ -120,8 +121,10 @@ class _Plan:
         def measure(seconds: float) -> list[Row]:
             assert job
             limit = monotonic() + seconds
-            if first or not job.alive:
+            if first:
                 job.reach(tokens, seconds / 2)
+            else:
+                job.start(tokens)
             return [{"nth": 0, **job.preempt(_BETWEEN, self.run, _BRIEF, limit)}]
 
         return measure

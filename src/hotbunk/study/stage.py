@@ -17,6 +17,7 @@ from time import monotonic, perf_counter, time
 
 from hotbunk.costs.anatomy import Anatomy, Share
 from hotbunk.costs.dissect import dissect
+from hotbunk.costs.steps import PAD
 from hotbunk.errors import EngineError
 from hotbunk.llama.gguf import Gguf, read
 from hotbunk.measure.wire import Wire, prompt, worker
@@ -24,10 +25,8 @@ from hotbunk.placement import Placement
 from hotbunk.study.results import Row
 from hotbunk.worker.protocol import Beat, Load, Loaded, Open, Opened, Produced, Resize, Unload
 
-__all__ = ["GRID", "Run", "Stage", "Subject", "quartiles", "round_up", "stage"]
+__all__ = ["Run", "Stage", "Subject", "quartiles", "stage"]
 
-GRID = 256
-"""Tokens, to whose multiples libllama rounds contexts."""
 WARM = 3
 """Tokens generated after a move before anything is timed: libllama plans its graphs at the first."""
 
@@ -123,7 +122,7 @@ class Stage:
 
     def place(self, model: str, layers: int, context: int, slots: int = 1) -> Placement:
         """A placement, priced; ``context`` is rounded up as libllama does."""
-        return self.wire.predict(model, min(round_up(context), self.trained[model]), slots, layers)
+        return self.wire.predict(model, min(-(-context // PAD) * PAD, self.trained[model]), slots, layers)
 
     def stand(self, model: str, placement: Placement) -> Loaded | None:
         """Have a model stand so; None if it does already. A few tokens are generated before it returns.
@@ -213,11 +212,6 @@ def _bytes(share: Share, spread: float) -> float:
 
 def _all_decode(report: Produced, sequences: set[int]) -> bool:
     return not report.prefilled and {token.sequence for token in report.tokens} == sequences
-
-
-def round_up(tokens: int) -> int:
-    """To a whole number of tiles of the cache."""
-    return -(-tokens // GRID) * GRID
 
 
 def quartiles(values: list[float]) -> tuple[float, float, float]:

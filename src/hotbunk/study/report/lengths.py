@@ -24,18 +24,20 @@ def lengths(models: Sequence[Model], results: Results) -> Iterator[Block]:
         most = max(row["layers"] for row in model.rows)
         series.append(Series(model.name, band(_at(model, most), "output", lambda row: 1 / tpot(row))))
     if max(len(each.curve) for each in series) > 1:
-        told = [
-            f"{s.name} {percent(1 - s.curve.middle[-1] / s.curve.middle[0])} from {s.curve.x[0]:g} to {s.curve.x[-1]:g}"
-            for s in series
-            if len(s.curve) > 1
-        ]
-        caption = f"With all layers on the device, speed falls with the length of the output: {listed(told)} tokens."
+        told = [f"{each.name} {_kept(each.curve)}" for each in series if len(each.curve) > 1]
+        caption = (
+            f"With most layers on the device, the speed of the longest output beside the shortest: {listed(told)}."
+        )
         axes = Axes(
             "output, tokens", "decode, tokens/s", "x", ticks=sorted({x for each in series for x in each.curve.x})
         )
         yield Plot("Decode speed against output length", plot(series, axes), caption)
     yield from _alone(models, results)
     yield _latency(models)
+
+
+def _kept(curve: Band) -> str:
+    return f"{percent(curve.middle[-1] / curve.middle[0])} ({curve.x[-1]:,g} and {curve.x[0]:g} tokens)"
 
 
 def _at(model: Model, layers: int) -> list[Row]:
