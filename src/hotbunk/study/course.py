@@ -21,9 +21,8 @@ from hotbunk.study.results import Results
 from hotbunk.study.stage import Stage, Subject, stage
 from hotbunk.worker.machine import free_memory
 
-__all__ = ["EXPERIMENTS", "QUICK", "Extent", "Study", "Task"]
+__all__ = ["QUICK", "Extent", "Study", "Task"]
 
-EXPERIMENTS = ("bus", "offload", "concurrency", "context", "preemption")
 WEIGHTS = {"bus": 1.0, "offload": 4.0, "concurrency": 3.0, "context": 2.0, "fast": 2.0, "ordinary": 4.0}
 """Of each experiment with one model, and of each way with one pair."""
 _ARENA = 0.25  # most of the free host memory that suspended sequences may take

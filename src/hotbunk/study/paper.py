@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["CITATION", "KEPT", "KV_SHARE", "OVERHEADS", "RELOAD_SHARE", "Overhead", "overhead"]
+__all__ = ["CITATION", "KEPT", "KV_SHARE", "OVERHEADS", "Overhead", "overhead"]
 
 CITATION = (
     "Yildiz, Spadaccino, Rolich, Cuomo, Baiocchi: Towards Multi-Model LLM Schedulers: Empirical Insights into "
@@ -17,8 +17,6 @@ CITATION = (
 )
 KEPT = {"llama3-8b": 0.60, "llama2-70b": 0.80}
 """Share of the full speed that a model keeps at 90 % residency."""
-RELOAD_SHARE = 0.98
-"""Least share of the overhead that is reloading weights."""
 KV_SHARE = (0.006, 0.015)
 """Least and greatest share of the overhead that is moving the KV cache."""
 
