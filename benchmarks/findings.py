@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import brentq
 
+from hotbunk.study.described import described
 from hotbunk.study.lines import Line, Sides, fit
 from hotbunk.study.paper import KEPT
 from hotbunk.study.shapes import SHAPES, Shape
-from hotbunk.study.tensors import tensors
+from hotbunk.study.stage import Subject
 
 MEASUREMENTS = Path(__file__).parent.parent / "docs" / "measurements"
 EIGHT = replace(SHAPES["qwen3-8b"], architecture="llama")
@@ -62,14 +63,9 @@ class Preemption:
 
 def sides(shape: Shape, kind: str, layers: list[int]) -> Sides:
     """The bytes that a token reads on either side, the head first to move."""
-    sizes, head = [0] * shape.blocks, 0
-    for tensor in tensors(shape, kind):
-        if tensor.name.startswith("blk."):
-            sizes[int(tensor.name.split(".")[1])] += tensor.size
-        elif tensor.name.startswith("output") or shape.tied:
-            head += tensor.size
-    moved = [0, head, *(head + sum(sizes[-count:]) for count in range(1, shape.blocks + 1))]
-    return Sides(layers, [moved[n] for n in layers], [moved[-1] - moved[n] for n in layers], head)
+    subject = Subject(kind, Path(), described(shape, kind))
+    each = [subject.read(count) for count in layers]
+    return Sides(layers, [device for device, _ in each], [host for _, host in each], subject.row["head"])
 
 
 def sweeps() -> Iterator[Sweep]:

@@ -2,50 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hotbunk import tables
 from hotbunk.costs.store import Known, Store
-from hotbunk.errors import ConfigError
 
 __all__ = ["write"]
 
+_Row = dict[str, Any]
 
-def write(store: Store, known: list[Known], folder: Path) -> None:
+
+def write(store: Store, known: Sequence[Known], folder: Path) -> None:
     """Write ``records`` and ``parameters``, each as ``.parquet`` and ``.csv``.
 
     Raises:
         ConfigError: pyarrow is missing, or the folder cannot be written.
     """
-    try:
-        import pyarrow as pa
-        from pyarrow import csv, parquet
-    except ImportError as error:
-        raise ConfigError("--export needs pyarrow: pip install 'hotbunk[study]'") from error
-    tables = {"records": [], "parameters": []}  # type: dict[str, list[dict[str, Any]]]
-    for each in known:
-        who = {"model": each.name, "content": each.model, "device": each.machine.device, "machine": each.machine.key}
-        tables["records"] += [{**who, **_flat(asdict(r))} for r in store.records(each.machine, each.model)]
-        costs = store.costs(each.machine, each.model, each.anatomy)
-        for p in costs.parameters() if costs else []:
-            tables["parameters"].append(
-                {**who, "kind": str(p.kind), "term": p.term.name, "meaning": p.term.meaning, "unit": p.term.unit}
-                | {"factor": p.factor, "error": p.error}
-            )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, rows in tables.items():
-            table = pa.Table.from_pylist(rows)
-            parquet.write_table(table, folder / f"{name}.parquet")
-            csv.write_csv(table, folder / f"{name}.csv")
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written: {error}") from error
+    tables.write(folder, "records", [row for each in known for row in _records(store, each)])
+    tables.write(folder, "parameters", [row for each in known for row in _parameters(store, each)])
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _records(store: Store, known: Known) -> list[_Row]:
+    return [_who(known) | _flat(asdict(record)) for record in store.records(known.machine, known.model)]
+
+
+def _parameters(store: Store, known: Known) -> list[_Row]:
+    costs = store.costs(known.machine, known.model, known.anatomy)
+    return [
+        _who(known)
+        | {"kind": str(each.kind), "term": each.term.name, "meaning": each.term.meaning, "unit": each.term.unit}
+        | {"factor": each.factor, "error": each.error}
+        for each in (costs.parameters() if costs else [])
+    ]
+
+
+def _who(known: Known) -> _Row:
+    return {"model": known.name, "content": known.model, "device": known.machine.device, "machine": known.machine.key}
+
+
+def _flat(values: _Row, prefix: str = "") -> _Row:
     """Nested values under names joined by underscores."""
-    flat: dict[str, Any] = {}
+    flat: _Row = {}
     for name, value in values.items():
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{name}_")

@@ -8,13 +8,12 @@ it belongs to; the rows of one point are written together, so that a point is th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from importlib import import_module
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from hotbunk import tables
 from hotbunk.errors import ConfigError
-from hotbunk.extras import needs
 
 __all__ = ["FORMAT", "TABLES", "Results", "Row"]
 
@@ -107,12 +106,7 @@ class Results:
         Raises:
             ConfigError: they cannot be written, or pyarrow is missing.
         """
-        needs("pyarrow")
-        written = []
-        for table, rows in self._tables.items():
-            if rows:
-                written += self._export(table, rows)
-        return written
+        return [file for name, rows in self._tables.items() if rows for file in tables.write(self.folder, name, rows)]
 
     def text(self, name: str, text: str) -> Path:
         """Write a file beside the tables.
@@ -126,18 +120,6 @@ class Results:
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written: {error.strerror}; the measurements are kept") from error
         return path
-
-    def _export(self, table: str, rows: list[Row]) -> list[Path]:
-        # here and not above: who does not export can do without
-        pyarrow, csv, parquet = (cast(Any, import_module(f"pyarrow{part}")) for part in ("", ".csv", ".parquet"))
-        made = pyarrow.Table.from_pydict({name: [row.get(name) for row in rows] for name in _columns(rows)})
-        files = [self.folder / f"{table}.parquet", self.folder / f"{table}.csv"]
-        try:
-            parquet.write_table(made, files[0])
-            csv.write_csv(made, files[1])
-        except OSError as error:
-            raise ConfigError(f"{self.folder}: tables cannot be written: {error}; the measurements are kept") from error
-        return files
 
     def _journal(self, table: str) -> Path:
         return self.folder / f"{table}.jsonl"
@@ -153,11 +135,6 @@ class Results:
             return [json.loads(line) for line in text[:whole].splitlines()]
         except ValueError as error:
             raise ConfigError(f"{path}: is not a table of results ({error}); give another --out") from error
-
-
-def _columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """All names, in the order in which they first come."""
-    return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def _write(write: Any, data: bytes) -> None:
