@@ -60,9 +60,10 @@ def _show(kept: Store, known: Known, console: Console) -> None:
     table = Table("", "what", "times the roofline", "±", "that is", title=title, title_justify="left")
     costs = kept.costs(known.machine, known.model, known.anatomy)
     for parameter in costs.parameters() if costs else []:
-        if costs and costs.fits[parameter.kind].count:
+        # what was measured, and the machine has
+        if costs and costs.fits[parameter.kind].count and (meaning := meant(costs, parameter)):
             factor, error = f"{parameter.factor:.2f}", f"{parameter.error:.2f}"
-            table.add_row(parameter.kind, parameter.term.meaning, factor, error, meant(costs, parameter))
+            table.add_row(parameter.kind, parameter.term.meaning, factor, error, meaning)
     console.print(table)
     found = ", ".join(f"{kind} {error:.1%}" for kind, error in _errors(kept, known, costs).items())
     console.print(f"{known.count} measurements, the last on {when}; held-out errors: {found or 'none held out yet'}\n")
