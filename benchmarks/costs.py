@@ -47,7 +47,7 @@ QUICK, FULL, PRIOR = "--quick", "--full", "roofline alone"
 PROMISED = {QUICK: (0.08, 0.15), FULL: (0.05, 0.10), PRIOR: (0.30, 0.30)}
 """Mean absolute relative error: of decoding, and of the others."""
 JUDGED = (Kind.DECODE, Kind.PREFILL, Kind.LOAD, Kind.KV_OUT, Kind.KV_IN)
-LEGS = ((32768, 4), (4096, 32))
+LEGS = ((32768, 2), (2048, 32))
 """Longest context and most sequences of the two halves of a full profile: both at once would fit no memory."""
 SHORT, FEW = 8192, 8  # what a quick one measures
 PAIRS = (("qwen2.5-3b", "qwen3-8b"), ("qwen3-8b", "qwen3-8b"), ("qwen3-8b", "qwen2.5-3b"), ("qwen2.5-14b", "qwen3-8b"))

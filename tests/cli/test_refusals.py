@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hotbunk.cli import main
+from hotbunk.cli.plan import survey
 from hotbunk.costs.dissect import dissect
 from hotbunk.costs.fingerprint import Machine, content
 from hotbunk.costs.record import Kind, Record
@@ -207,3 +208,11 @@ def test_a_disk_with_no_room_for_a_store(
     status, said = limited(4096, words(command, tmp_path, store, model), environment)
     assert status == 1 and len(said.splitlines()) == 1
     assert said.startswith(f"hotbunk: error: the store {store} cannot be used: ")
+
+
+def test_a_break_of_a_plan_is_said(model: Path, monkeypatch: pytest.MonkeyPatch, hotbunk: Command) -> None:
+    def broken_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(survey, "worker", broken_off)
+    assert hotbunk("plan", model) == (130, "stopped: there is no plan yet; nothing was changed\n")

@@ -14,6 +14,8 @@ from hotbunk.units import parse_size
 
 __all__ = ["plan"]
 
+_INTERRUPTED = 130
+
 
 def plan(
     models: Annotated[list[Path], typer.Argument(help="GGUF files, or folders to search.", show_default=False)],
@@ -47,9 +49,13 @@ def plan(
     from hotbunk.cli.plan.survey import survey
     from hotbunk.cli.plan.tables import show
 
-    with Console(stderr=True).status("looking at models and machine"):
-        outlook = Outlook(survey(models, device, threads, _bytes(budget), context, slots, prompt, store))
-        printed = rows(outlook)
+    try:
+        with Console(stderr=True).status("looking at models and machine"):
+            outlook = Outlook(survey(models, device, threads, _bytes(budget), context, slots, prompt, store))
+            printed = rows(outlook)
+    except KeyboardInterrupt:
+        typer.echo("stopped: there is no plan yet; nothing was changed", err=True)
+        raise typer.Exit(_INTERRUPTED) from None
     if as_json:
         typer.echo(json.dumps(printed, indent=2))
     else:
