@@ -3,9 +3,9 @@
     python benchmarks/costs.py --device CUDA0 --shapes qwen3-8b,qwen2.5-3b,llama3-8b --seconds 440 --out OUT
     python benchmarks/costs.py --device rpc:127.0.0.1:PORT --shapes 1b,half --scale 0.1 --seconds 120 --out OUT
 
-Writes the models (random weights) to a temporary folder, as many as the disk holds, profiles each (``--quick`` and then
-``--full`` seconds), and spends what time is left on ``hotbunk study all``. Ends within ``--seconds``, with whatever is
-done by then, in ``--out``: ``errors.txt`` (held-out errors beside what is promised), ``costs.sqlite`` and ``profile/``
+Writes the models (random weights) to a temporary folder, as many as the disk holds, profiles each (``--quick`` seconds,
+then more), and spends the rest of the time on ``hotbunk study all``. Ends within ``--seconds``, with whatever is done
+by then, in ``--out``: ``errors.txt`` (held-out errors beside what is promised), ``costs.sqlite`` and ``profile/``
 (all measurements, for other programs), ``parameters.txt`` (what was fitted), ``study/`` (its tables), ``report.html``
 and ``summary.txt``. Exit status 1 if anything is not as promised; promises are for a GPU and models of full size,
 elsewhere errors are only printed.
@@ -52,7 +52,10 @@ LEGS = ((32768, 2), (2048, 32))
 SHORT, FEW = 8192, 8  # what a quick one measures
 PAIRS = (("qwen2.5-3b", "qwen3-8b"), ("qwen3-8b", "qwen3-8b"), ("qwen3-8b", "qwen2.5-3b"), ("qwen2.5-14b", "qwen3-8b"))
 """The pairs that the study preempts."""
-DRAWING, WRITING = 15.0, 10.0  # seconds kept for the report, and for the export
+DRAWING, WRITING, STARTING = 15.0, 10.0, 5.0  # seconds kept for the report, for the export, and to start a command
+PROFILED = 0.3
+"""Share of the time after the quick profiles that full ones take, if the study comes after them."""
+BRIEF = 10.0  # seconds below which half of a full profile is not worth its start
 MARGIN = 2 << 30  # bytes of disk that are left free
 
 
@@ -85,8 +88,9 @@ class Run:
     def hotbunk(self, *arguments: object, seconds: float, said: Path | None = None) -> None:
         """Have a command end in time, what it prints in a file: interrupted it keeps what it has measured."""
         command = [sys.executable, "-m", "hotbunk", *map(str, arguments)]
+        wide = {**os.environ, "COLUMNS": "120"}
         self.report.say(f"$ {shlex.join(['hotbunk', *command[3:]])}")
-        with (said or Path(os.devnull)).open("w") as out, subprocess.Popen(command, stdout=out) as process:
+        with (said or Path(os.devnull)).open("w") as out, subprocess.Popen(command, stdout=out, env=wide) as process:
             try:
                 process.wait(max(0.0, seconds))
             except subprocess.TimeoutExpired:
@@ -114,8 +118,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="hotbunk-costs-", dir=arguments.folder) as folder:
         files = _write(run, Path(folder), shapes)
         if arguments.only != "study":
-            for name, path in files.items():
-                _profile(run, name, path, arguments.quick, arguments.full)
+            share = 1.0 if arguments.only else PROFILED
+            for number, (name, path) in enumerate(files.items()):
+                _profile(run, name, path, arguments, share, len(files) - number - 1)
         if arguments.only != "profile":
             _study(run, files)
     _export(run)
@@ -141,17 +146,21 @@ def _write(run: Run, folder: Path, shapes: dict[str, Shape]) -> dict[str, Path]:
 # ---------------------------------------------------------------- profiles
 
 
-def _profile(run: Run, name: str, path: Path, quick: float, full: float) -> None:
+def _profile(run: Run, name: str, path: Path, given: argparse.Namespace, share: float, others: int) -> None:
+    """Quick, and then as long as is given, or as that share of what the ``others`` do not need allows."""
+    quick = given.quick
     run.report.title(f"{name}: held-out errors, of each kind the mean of |expected / measured - 1| (points)")
     if run.left < quick:
         run.report.say("left out, no time for it")
         return
     _measure(run, path, quick, SHORT, FEW)
     count = len(_records(run, name)[1])
+    spare = run.left - DRAWING - WRITING - others * (quick + STARTING)
+    full = share * spare / (others + 1) if given.full is None else given.full
     for context, slots in LEGS:
-        if full and run.left > full / 2:
-            _measure(run, path, full / 2, context, slots)
-    rows = list(_errors(run, name, count, {PRIOR: 0.0, QUICK: quick, FULL: quick + full}))
+        if full / 2 >= BRIEF and run.left > full / 2 + WRITING:
+            _measure(run, path, full / 2 - STARTING, context, slots)
+    rows = list(_errors(run, name, count, {PRIOR: 0.0, QUICK: quick, FULL: round(quick + full)}))
     for row in rows:
         _judge(run, row)
     Results(run.study).add("profile", rows)
@@ -159,7 +168,7 @@ def _profile(run: Run, name: str, path: Path, quick: float, full: float) -> None
 
 def _measure(run: Run, path: Path, seconds: float, context: int, slots: int) -> None:
     options = ["--store", run.store, "--device", run.device, "--threads", run.threads]
-    lengths = ["--context", context, "--slots", slots, "--time-budget", f"{seconds:g}s"]
+    lengths = ["--context", context, "--slots", slots, "--time-budget", f"{seconds:.0f}s"]
     run.hotbunk("profile", path, *options, *lengths, seconds=run.left - WRITING)
 
 
@@ -240,7 +249,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=max(1, cores() - 1), help="CPU threads")
     parser.add_argument("--seconds", type=float, required=True, help="for all of it")
     parser.add_argument("--quick", type=float, default=60.0, help="seconds of a quick profile, for each model")
-    parser.add_argument("--full", type=float, default=60.0, help="seconds that a full one takes beyond that; 0: none")
+    parser.add_argument("--full", type=float, help="seconds that a full one takes beyond that; default: what is left")
     parser.add_argument("--only", choices=("profile", "study"), help="one of the two parts")
     parser.add_argument("--folder", type=Path, help="where to write the models")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from statistics import fmean
@@ -76,24 +76,24 @@ class Profiler:
             for point in group
         ]
         done = 0
-        while not self.known and (point := self._next(points, min(most, end - monotonic()), dice, done)):
+        places = {point.placement for point in points}
+        while not self._known(places) and (point := self._next(points, min(most, end - monotonic()), dice, done)):
             done += 1
             self._tried.add(point)
             self._take(point, done, end, said)
-        return self.known
-
-    @property
-    def known(self) -> bool:
-        """Whether the held-out points say that it is known well enough."""
-        return enough(self._errors(), AIMS)
+        return self._known(places)
 
     def errors(self) -> dict[Kind, float]:
         """Mean absolute relative error by kind, over the points held out."""
-        return {kind: fmean(errors) for kind, errors in self._errors().items()}
+        return {kind: fmean(errors) for kind, errors in self._errors(self.records).items()}
 
-    def _errors(self) -> dict[Kind, list[float]]:
+    def _known(self, places: Collection[Placement]) -> bool:
+        """Whether what was held out at these placements, for such contexts and slots, says that enough is known."""
+        return enough(self._errors(record for record in self.records if record.placement in places), AIMS)
+
+    def _errors(self, records: Iterable[Record]) -> dict[Kind, list[float]]:
         found: dict[Kind, list[float]] = {}
-        for record in self.records:
+        for record in records:
             if record.check:
                 error = abs(self.costs.estimate(record).seconds / record.seconds - 1)
                 found.setdefault(record.kind, []).append(error)
