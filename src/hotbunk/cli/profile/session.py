@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -10,6 +11,7 @@ from time import monotonic
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
 
 from hotbunk.costs.dissect import dissect
 from hotbunk.costs.fingerprint import content
@@ -22,7 +24,8 @@ from hotbunk.measure.machine import machine, roofline
 from hotbunk.measure.probes import Probes
 from hotbunk.measure.wire import Wire, worker
 from hotbunk.placement import Placement
-from hotbunk.profile import Profiler, Progress
+from hotbunk.profile import Profiler
+from hotbunk.profile import Progress as Measured
 
 __all__ = ["Session"]
 
@@ -76,16 +79,14 @@ class Session:
         return self.budget or int(hello.memory_free * _SHARE)
 
     def _profile(self, wire: Wire, file: Path, limit: int) -> None:
-        began, console, name = monotonic(), Console(stderr=True), stem(file)
+        began, name = monotonic(), stem(file)
         facts, here = read(file), machine(wire.hello)
         mark, anatomy, line = content(facts), dissect(facts, name), self.kept.roofline(here)
         assert line
         if why := self.kept.near(here, mark, name):
             typer.echo(why, err=True)
         probes = Probes(wire, name, str(file))
-        with console.status(f"{escape(name)}: measuring") as status:
-            # in one line that changes, or line by line where that cannot be shown
-            say: Say = (lambda text: status.update(escape(text))) if console.is_terminal else _line
+        with _telling(name, self.seconds) as say:
             for filled in fill(wire, [name], say).values():
                 pin = Record(Kind.PIN, Placement(0, 0, 0), filled.seconds, moved=filled.size)
                 self.kept.add(here, mark, name, anatomy, pin)
@@ -96,7 +97,20 @@ class Session:
         _line(f"{name}: {end}, {len(profiler.records)} measurements")
 
 
-def _told(name: str, progress: Progress) -> str:
+@contextmanager
+def _telling(name: str, seconds: float) -> Iterator[Say]:
+    """Say how it goes beside a bar of the time used, or line by line where that cannot be shown."""
+    console, began = Console(stderr=True), monotonic()
+    if not console.is_terminal:
+        yield _line
+        return
+    columns = BarColumn(20), TextColumn("{task.description}")
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(f"{escape(name)}: measuring", total=seconds)
+        yield lambda text: bar.update(task, description=escape(text), completed=monotonic() - began)
+
+
+def _told(name: str, progress: Measured) -> str:
     record, held = progress.record, ", held out" if progress.record.check else ""
     errors = ", ".join(f"{kind} {error:.1%}" for kind, error in progress.errors.items())
     return (
