@@ -56,7 +56,9 @@ def test_decisions_are_heard(setting: Setting) -> None:
 
 
 def test_no_such_contender(setting: Setting) -> None:
-    with pytest.raises(ConfigError, match=r"no policy 'best'; there are fifo, priced, timeslice, .*each also with \+fast"):
+    with pytest.raises(
+        ConfigError, match=r"no policy 'best'; there are fifo, priced, timeslice, .*each also with \+fast"
+    ):
         setting.run("best", TRACE)
     with pytest.raises(ConfigError, match=r"no policy 'fifo\+free'"):
         setting.run("fifo+free", TRACE)
