@@ -52,6 +52,14 @@ MODELS = {
     "azure-2023-code": "qwen2.5-14b:Q8_0",
 }
 """What the traces' models stand for; others take turns among ``OTHERS``."""
+SMALLER = {
+    "code-14b": "llama3-8b:Q4_0",
+    "chat-32b": "qwen2.5-14b:Q4_K_M",
+    "agent-30b": "qwen2.5-14b:Q4_K_M",
+    "azure-2023-conv": "qwen3-8b:Q4_K_M",
+    "azure-2023-code": "llama3-8b:Q8_0",
+}
+"""The same for machines that are slower than the H100: there nobody could keep the promises with the others."""
 OTHERS = ("qwen3-8b:Q4_K_M", "qwen2.5-14b:Q4_K_M", "qwen2.5-3b:F16", "llama3-8b:Q4_0")
 BATCH = ("extract-3b", "reason-8b")
 """Models whose users can wait."""
@@ -157,7 +165,7 @@ def row(point: Point) -> dict[str, Any]:
     slos = Slos.read(_slo(case.slo, trace.models), trace.models)
     promises = {model: Promise(slos.of(model).ttft, slos.of(model).tpot) for model in trace.models}
     memory = case.gib * GIB, 8192, 4, case.host * GIB
-    setting = Setting(read(case.profile), anatomies(trace.models), *memory, promises=promises)
+    setting = Setting(read(case.profile), anatomies(trace.models, case.profile), *memory, promises=promises)
     figures = summarise(setting.run(point.policy, trace), slos)
     return {**asdict(case), "files": "", "policy": point.policy, "speed": point.speed, **told(figures)}
 
@@ -191,11 +199,11 @@ def _trace(files: tuple[str, ...]) -> Trace:
 
 
 @lru_cache
-def anatomies(models: tuple[str, ...]) -> dict[str, Any]:
+def anatomies(models: tuple[str, ...], profile: str = "h100") -> dict[str, Any]:
     """By model."""
-    found = {}
+    found, stand = {}, MODELS if profile == "h100" else {**MODELS, **SMALLER}
     for place, model in enumerate(models):
-        shape, _, kind = (name := MODELS.get(model, OTHERS[place % len(OTHERS)])).partition(":")
+        shape, _, kind = (name := stand.get(model, OTHERS[place % len(OTHERS)])).partition(":")
         found[model] = dissect(described(SHAPES[shape], kind), name)
     return found
 

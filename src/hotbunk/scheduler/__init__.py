@@ -9,4 +9,4 @@ from hotbunk.scheduler.snapshot import Model, Phase, Sequence, Snapshot
 POLICIES: dict[str, type[Turns]] = {"fifo": Fifo, "priced": Priced, "timeslice": Timeslice}
 """Hotbunk's own, by name."""
 
-__all__ = ["POLICIES", "Bound", "Model", "Phase", "Scheduler", "Sequence", "Snapshot"]
+__all__ = ["POLICIES", "Bound", "Model", "Phase", "Priced", "Scheduler", "Sequence", "Snapshot"]

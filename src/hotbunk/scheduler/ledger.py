@@ -55,7 +55,8 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
         case events.Submitted():
             comes = Sequence(event.sequence, now, now, prompt=event.prompt, limit=event.limit)
             rate = model.rate * exp((model.asked - now) / OF_LATE) + 1 / OF_LATE
-            return model.but(queue=(*model.queue, comes), asked=now, expected=0.0, rate=rate)
+            prompts = model.prompts + (event.prompt - model.prompts) / (LATEST if model.prompts else 1)
+            return model.but(queue=(*model.queue, comes), asked=now, expected=0.0, rate=rate, prompts=prompts)
         case events.Finished():
             return _answered(_without(model, event.sequence, now), event.made)
         case events.Suspended():

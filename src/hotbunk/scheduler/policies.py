@@ -86,7 +86,7 @@ class Turns:
         if entering := self._entering(snapshot, rooms, forced):
             return Verdict(entering)
         for room in rooms:
-            if room.ready <= snapshot.now and (moves := _moves(snapshot, room, forced)):
+            if room.ready <= snapshot.now and (moves := self._moves(snapshot, room, forced)):
                 return Verdict(moves)
         if forced and owed.first and (rotation := _rotation(snapshot, snapshot.models[owed.first])):
             return Verdict(rotation)
@@ -138,6 +138,20 @@ class Turns:
         """When each busy model's turn ends for ``model``: for a lower priority, not before it has nothing to do."""
         return lambda busy: inf if busy.priority > model.priority else self.ends(busy)
 
+    def _moves(self, snapshot: Snapshot, room: Room, forced: bool) -> list[Decision]:
+        """Preempt and unload the victims; with none left and the bytes free, load."""
+        model, why = room.model, self._claim(room.model, snapshot.now)
+        if room.victims:
+            why += ", due by the bound on waiting" if forced else ""
+            return [a for v in room.victims for a in eviction(v, why)]
+        if room.placement.device.total > snapshot.free:
+            return []  # those who leave have not left yet
+        return [Load(model.id, why, room.placement)]
+
+    def _claim(self, model: Model, now: float) -> str:
+        """What the model claims the device for, in words."""
+        return claim(model, now)
+
     def _barrier(self, model: Model, rooms: list[Room], now: float) -> float:
         """Younger sequences than this are not let in.
 
@@ -181,17 +195,6 @@ def _least(model: Model) -> float:
 def _harmless(room: Room, now: float) -> bool:
     """Whether it can be had now, from nobody who has any use for it."""
     return room.ready <= now and all(victim.idle for victim in room.victims)
-
-
-def _moves(snapshot: Snapshot, room: Room, forced: bool) -> list[Decision]:
-    """Preempt and unload the victims; with none left and the bytes free, load."""
-    model, why = room.model, claim(room.model, snapshot.now)
-    if room.victims:
-        why += ", due by the bound on waiting" if forced else ""
-        return [a for v in room.victims for a in eviction(v, why)]
-    if room.placement.device.total > snapshot.free:
-        return []  # those who leave have not left yet
-    return [Load(model.id, why, room.placement)]
 
 
 def _rotation(snapshot: Snapshot, model: Model) -> list[Decision]:

@@ -81,8 +81,8 @@ class Model(Value):
     when one last entered or left a slot, ``left`` when the model last began to leave.
 
     ``rates`` are what it costs at each of ``placements``, as far as known, ``promise`` is what its users may expect.
-    ``answers`` is the mean length of the latest ``answered`` answers in tokens, ``rate`` the requests a second of late,
-    as they were at ``asked``.
+    ``answers`` is the mean length of the latest ``answered`` answers in tokens, ``prompts`` that of prompts, ``rate``
+    the requests a second of late, as they were at ``asked``.
     """
 
     id: str
@@ -106,6 +106,7 @@ class Model(Value):
     expected: float = 0.0
     answers: float = 0.0
     answered: int = 0
+    prompts: float = 0.0
     rate: float = 0.0
     queue: tuple[Sequence, ...] = ()
     running: tuple[Sequence, ...] = ()

@@ -94,7 +94,8 @@ class Setting:
         found = tuple(rates(costs, place) for place in places)
         if restarts:
             found = tuple(replace(each, load=self._started(place)) for each, place in zip(found, places, strict=True))
-        return Subject(model, costs, places, rates=found, promise=self.promises.get(model, PROMISE))
+        promise = self.promises.get(model, PROMISE)
+        return Subject(model, costs, places, rates=found, promise=promise, known=not restarts)
 
     def _started(self, place: Placement) -> float:
         restart = self.profile.restart

@@ -29,6 +29,12 @@ class Priced(Protocol):
     def chunk(self, placement: Placement, start: int, tokens: int) -> Estimate:
         """A chunk of a prompt behind ``start`` tokens."""
 
+    def load(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
+        """Promotion and context."""
+
+    def turn(self, placement: Placement) -> Estimate:
+        """The longest turn."""
+
     def promote(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
         """The layers alone."""
 

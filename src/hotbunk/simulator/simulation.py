@@ -43,7 +43,10 @@ class Delays:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to simulate: its costs, the placements it is offered (best first), and what its configuration says."""
+    """A model to simulate: its costs, the placements it is offered (best first), and what its configuration says.
+
+    ``known``: whether the bounds on its moves start from its costs, as those of a profiled model do.
+    """
 
     name: str
     costs: Priced
@@ -52,6 +55,12 @@ class Subject:
     keep: bool = False
     rates: tuple[Rates, ...] = ()
     promise: Promise = PROMISE
+    known: bool = False
+
+    @property
+    def bounds(self) -> MoveCosts:
+        """On its moves, before one was made."""
+        return MoveCosts(self.placements[0], self.costs if self.known else None)
 
     @property
     def layers(self) -> int:
@@ -124,7 +133,7 @@ class _Simulation:
     ) -> None:
         self._name, self._trace, self._scheduler, self._delays, self._hear = name, trace, scheduler, delays, hear
         self._subjects = {subject.name: subject for subject in subjects}
-        self._times = {s.name: _Times(MoveCosts(s.placements[0])) for s in subjects}
+        self._times = {s.name: _Times(s.bounds) for s in subjects}
         self._rooms = [min(p.context for p in self._subjects[model].placements) for model in trace.models]
         self._record = _Record(len(trace))
         self._stays: list[Stay] = []

@@ -1,0 +1,119 @@
+"""The policy that prices: late when the device is full, at once when it is not, and never at the cost of a promise."""
+
+from itertools import pairwise
+from math import inf
+
+import pytest
+
+from hotbunk.costs.rates import Promise, Rates
+from hotbunk.scheduler import Bound, Model, Priced, Scheduler, Sequence, actions, events
+from hotbunk.scheduler.urgency import begin, latest, laxity
+from tests.scheduler.device import Device, placement
+
+QUICK = Rates(step=0.01, each=0.001, token=0.001, load=0.5, unload=0.1, carry=0.0)
+
+
+FOUR = Promise(4.0, 0.1)
+
+
+def device(*models: str, size: int = 8, slots: int = 2, promise: Promise = FOUR) -> Device:
+    """Models of which one fits."""
+    made = Device(Scheduler(10, Priced(Bound(60.0))))
+    for name in models:
+        place = placement(size, slots)
+        made.tell(events.Added(0.0, name, (place,), 0.5, 0.1, rates=(QUICK,), promise=promise))
+    return made
+
+
+def first(made: Device, kind: type[actions.Action], model: str) -> float:
+    times: list[float] = [time for time, action in made.log if isinstance(action, kind) and action.model == model]
+    return times[0]
+
+
+def test_with_nothing_else_to_do_it_switches_at_once() -> None:
+    made = device("a", "b")
+    made.arrive(0.0, "a", inf)
+    made.arrive(10.0, "b", 1.0)
+    made.run(until=30.0)
+    assert first(made, actions.Unload, "a") == pytest.approx(10.0, abs=0.3)
+
+
+def test_a_full_device_switches_as_late_as_the_promise_allows() -> None:
+    made = device("a", "b")
+    made.arrive(0.0, "a", inf)
+    for n in range(230):  # one a second, each with an average answer's work: as much as it can do
+        made.arrive(n, "a", 0.3)
+    made.arrive(200.25, "b", 1.0)
+    made.run(until=220.0)
+    [request] = [r for r in made.requests.values() if r.model == "b"]
+    # 4 s are promised: less a quarter in reserve, the load and the way out
+    assert 1.5 < first(made, actions.Unload, "a") - 200.25 < 2.6
+    assert request.waited < 4.0
+
+
+def test_moves_are_no_more_than_their_share_of_a_turn() -> None:
+    made = device("a", "b", promise=Promise(0.1, 0.001))  # that nobody could keep
+    made.arrive(0.0, "a", inf)
+    made.arrive(0.0, "b", inf)
+    made.run(until=30.0)
+    loads = [time for time, action in made.log if isinstance(action, actions.Load)]
+    gaps = [later - earlier for earlier, later in pairwise(loads)]
+    assert len(gaps) > 10
+    assert min(gaps) >= 2 * (0.5 + 0.1) - 0.2  # as long on the device as its moves take
+
+
+def test_one_that_can_wait_makes_way_in_its_slot() -> None:
+    made = device("a", slots=1)
+    made.arrive(0.0, "a", inf)
+    made.arrive(5.0, "a", 0.5)
+    made.run(until=12.0)
+    assert made.requests[1].waited == pytest.approx(4.0, abs=0.2)
+    assert made.requests[1].ended is not None
+    done = [type(action).__name__ for _, action in made.log if not isinstance(action, actions.Wake)]
+    assert done[-3:] == ["Suspend", "Start", "Resume"]
+
+
+def test_who_is_missed_least_leaves_first() -> None:
+    made = device("a", "b", "c", size=5)
+    for n in range(20):
+        made.arrive(n, "a", 0.1)
+    made.arrive(19.5, "b", 0.1)  # used last, but asked for once
+    made.arrive(25.0, "c", 0.1)
+    made.run(until=30.0)
+    assert [a.model for _, a in made.log if isinstance(a, actions.Unload)] == ["b"]
+
+
+def test_an_order_without_a_request_is_carried_out() -> None:
+    made = device("a", "b")
+    made.arrive(0.0, "a", inf)
+    made.at(5.0, lambda: made.tell(events.Wanted(5.0, "b")))
+    made.run(until=10.0)
+    assert first(made, actions.Load, "b") < 8.0
+
+
+# ---------------------------------------------------------------- urgency
+
+
+def model(*queue: Sequence, answers: float = 100.0) -> Model:
+    known = Model("m", (placement(8),), rates=(QUICK,), promise=Promise(2.0, 0.1), answers=answers)
+    return known.but(queue=queue)
+
+
+def test_a_newcomer_can_wait_until_its_prompt_must_begin() -> None:
+    new = Sequence(1, 10.0, 10.0, prompt=500)
+    assert latest(model(new), new, 10.0) == pytest.approx(10.0 + 2.0 - 0.5)
+    assert begin(model(new), 10.0) == pytest.approx(10.0 + 2.0 - 0.5 - 0.5)
+
+
+def test_who_is_late_is_urgent_again_later() -> None:
+    new = Sequence(1, 0.0, 0.0, prompt=500)
+    moments = [latest(model(new), new, now) for now in (0.0, 2.0, 5.0, 10.0)]
+    assert moments == [1.5, 3.5, 7.5, 15.5]
+
+
+def test_a_preempted_one_can_wait_for_what_it_is_ahead() -> None:
+    held = Sequence(1, 0.0, 20.0, started=True, held=True, made=100, begun=10.0)
+    # 200 tokens in all are promised 20 s; ten are gone, and the rest takes 100 steps of two
+    assert laxity(model(held), held, 20.0) == pytest.approx(20.0 - 10.0 - 100 * 0.011)
+    brief = Sequence(1, 0.0, 20.0, started=True, held=True, made=100, begun=10.0, limit=110)
+    assert laxity(model(brief), brief, 20.0) == pytest.approx(11.0 - 10.0 - 10 * 0.011)
