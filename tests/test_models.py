@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from hotbunk.config import Config
+from hotbunk.costs.rates import Promise
 from hotbunk.errors import ConfigError
 from hotbunk.models import served
 
@@ -28,9 +29,10 @@ def test_names_come_from_files_or_the_configuration(folder: Path) -> None:
             paths=[folder],
             slots=3,
             sampling={"top_k": 5, "temperature": 1},
+            slo={"ttft": "5s"},
             models={
                 "deep": {"path": folder / "deep/a.gguf", "alias": "d", "context": 64, "slots": 1},
-                "b": {"priority": 1, "sampling": {"top_k": 7}},
+                "b": {"priority": 1, "sampling": {"top_k": 7}, "slo": {"ttft": "30s", "tpot": "50ms"}},
                 "huge": {"path": folder / "big-00002-of-00002.gguf"},
             },
         )
@@ -43,6 +45,7 @@ def test_names_come_from_files_or_the_configuration(folder: Path) -> None:
     ]
     assert models[0].sampling == {"top_k": 5, "temperature": 1}
     assert models[1].sampling == {"top_k": 7, "temperature": 1}
+    assert (models[0].promise, models[1].promise) == (Promise(5.0, 0.1), Promise(30.0, 0.05))
 
 
 def test_the_context_is_configured_or_the_trained_one_up_to_8192(folder: Path) -> None:

@@ -21,7 +21,7 @@ from pydantic_core import ErrorDetails
 from hotbunk.errors import ConfigError
 from hotbunk.units import exact_size, parse_duration, parse_size
 
-__all__ = ["Config", "DeviceConfig", "ModelConfig", "SamplingDefaults", "dump", "load"]
+__all__ = ["Config", "DeviceConfig", "ModelConfig", "SamplingDefaults", "SloConfig", "dump", "load"]
 
 
 def _read_size(value: object) -> object:
@@ -76,6 +76,13 @@ class SamplingDefaults(_Section):
     seed: int | None = Field(default=None, ge=0)
 
 
+class SloConfig(_Section):
+    """What users are promised, in seconds: the time to the first token, and from token to token."""
+
+    ttft: Seconds | None = None
+    tpot: Seconds | None = None
+
+
 class DeviceConfig(_Section):
     """One device: ``cpu``, a GPU by libllama's name, or ``rpc:HOST:PORT``. A budget of None is worked out at start."""
 
@@ -95,6 +102,7 @@ class ModelConfig(_Section):
     keep_resident: bool = False
     device: str | None = None
     layers: int | None = Field(default=None, ge=0)
+    slo: SloConfig = SloConfig()
     sampling: SamplingDefaults = SamplingDefaults()
 
 
@@ -130,6 +138,7 @@ class Config(_Section):
     paths: Annotated[list[File], BeforeValidator(_read_names)] = []
     context: Count | None = None
     slots: Count = 4
+    slo: SloConfig = SloConfig()
     sampling: SamplingDefaults = SamplingDefaults()
     devices: list[DeviceConfig] = []
     models: dict[str, ModelConfig] = {}

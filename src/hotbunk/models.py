@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hotbunk.config import Config, ModelConfig, SamplingDefaults
+from hotbunk.costs.rates import PROMISE, Promise
 from hotbunk.errors import ConfigError
 from hotbunk.llama.gguf import find, stem
 
@@ -17,7 +18,7 @@ CONTEXT = 8192
 class Served:
     """One model to serve, with every default filled in. ``device`` and ``layers`` None leave the choice to hotbunk.
 
-    ``sampling`` holds defaults by field of ``sampling.Sampling``.
+    ``sampling`` holds defaults by field of ``sampling.Sampling``; ``promise`` is what its users may expect.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Served:
     device: str | None
     layers: int | None
     sampling: Mapping[str, float] = field(default_factory=dict)
+    promise: Promise = PROMISE
 
     def tokens(self, trained: int) -> int:
         """Tokens of a slot's context: what was configured, or the trained length up to 8192."""
@@ -85,6 +87,9 @@ def _served(name: str, path: Path, config: Config) -> Served:
         device=model.device,
         layers=model.layers,
         sampling=_set(config.sampling) | _set(model.sampling),
+        promise=Promise(
+            model.slo.ttft or config.slo.ttft or PROMISE.ttft, model.slo.tpot or config.slo.tpot or PROMISE.tpot
+        ),
     )
 
 

@@ -12,9 +12,10 @@ from hotbunk.sampling import Sampling
 from tests.runtime.rig import GREEDY, PROMPT, finish, job, model, refusal, run, running, settings, some, until
 
 
-def test_a_preempted_answer_is_the_same_answer(smollm2: Path, gemma3: Path) -> None:
+@pytest.mark.parametrize("policy", ["timeslice", "priced"])
+def test_a_preempted_answer_is_the_same_answer(policy: str, smollm2: Path, gemma3: Path) -> None:
     async def test() -> None:
-        async with running(settings(smollm2, gemma3)) as runtime:
+        async with running(settings(smollm2, gemma3, policy=policy)) as runtime:
             drawn = Sampling(seed=3, temperature=1.0)
             alone = [await finish(runtime.submit(job("small", 200, sampling=s))) for s in (GREEDY, drawn)]
             for sampling, expected in zip((GREEDY, drawn), alone, strict=True):
@@ -30,9 +31,10 @@ def test_a_preempted_answer_is_the_same_answer(smollm2: Path, gemma3: Path) -> N
     run(test)
 
 
-def test_a_short_answer_overtakes_a_long_one_of_another_model(smollm2: Path, gemma3: Path) -> None:
+@pytest.mark.parametrize("policy", ["timeslice", "priced"])
+def test_a_short_answer_overtakes_a_long_one_of_another_model(policy: str, smollm2: Path, gemma3: Path) -> None:
     async def test() -> None:
-        async with running(settings(smollm2, gemma3)) as runtime:
+        async with running(settings(smollm2, gemma3, policy=policy)) as runtime:
             endless = [runtime.submit(job("small", 500)) for _ in range(4)]
             await some(aiter(endless[0]), 1)
             await finish(runtime.submit(job("large", 3)))
@@ -159,7 +161,7 @@ def test_what_cannot_be_served_is_said(smollm2: Path, gemma3: Path, tmp_path: Pa
         ({"budget": 1 << 20}, "needs .* bytes on the device even with no layer"),
         ({"device": "CUDA9"}, "no device 'CUDA9'"),
         ({"device": "rpc:127.0.0.1:1"}, "nobody answers"),
-        ({"policy": "magic"}, "fifo, timeslice"),
+        ({"policy": "magic"}, "fifo, priced, timeslice"),
     ],
 )
 def test_an_impossible_configuration_is_refused_at_start(

@@ -10,6 +10,7 @@ from typing import Any
 
 from hotbunk.costs import MoveCosts
 from hotbunk.costs.model import Costs
+from hotbunk.costs.rates import rates
 from hotbunk.models import Served
 from hotbunk.placement import Footprint, Placement
 from hotbunk.runtime.job import ModelInfo
@@ -41,7 +42,7 @@ class Entry:
     say when it was last sent in and out, ``sent`` to which placement. ``refused`` are the bytes of the placement for
     which there was no memory the last time (0: of none), ``excess`` those by which it has taken more than foretold,
     ``short`` since when not even its smallest placement fits. ``cramped``: it stands as it was offered, which was not
-    its best.
+    its best. ``weighed`` are its costs by profile or roofline, None if neither is known.
     """
 
     served: Served
@@ -57,6 +58,7 @@ class Entry:
     truth: Truth | None = None
     sent: Placement | None = None
     costs: MoveCosts | None = None
+    weighed: Costs | None = None
     problem: str | None = None
     failures: int = 0
     came: tuple[float, float] | None = None
@@ -72,7 +74,7 @@ class Entry:
     def priced(self, placement: Placement, costs: Costs | None) -> None:
         """The worker has foretold what ``placement`` takes: that is where the model shall go."""
         self.best = self.placement = placement
-        self.costs = MoveCosts(placement, costs)
+        self.costs, self.weighed = MoveCosts(placement, costs), costs
 
     def ran_short(self, short: bool) -> None:
         """There is no room for it, or there is."""
@@ -89,8 +91,10 @@ class Entry:
     def added(self, now: float) -> Added:
         """The event that makes it known to the scheduler."""
         assert self.placement and self.costs
-        served, costs = self.served, self.costs
-        return Added(now, served.id, (self.placement,), costs.load, costs.leave, served.priority, served.keep_resident)
+        served, bounds, place = self.served, self.costs, self.placement
+        known = (rates(self.weighed, place),) if self.weighed else ()
+        keep = served.priority, served.keep_resident
+        return Added(now, served.id, (place,), bounds.load, bounds.leave, *keep, known, served.promise)
 
     def state(self, device: str, model: Model | None, costs: dict[str, Any]) -> dict[str, Any]:
         """The model as ``/api/state`` shows it, with what is shown of its ``costs``.
