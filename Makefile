@@ -6,10 +6,10 @@ SHELL := /bin/bash
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install demo test fuzz bench format lint types unit lock clean
+.PHONY: help install demo test fuzz bench bench-sim format lint types unit lock clean
 
 help: ## show this
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 install: $(INSTALLED) ## install everything into .venv (for a GPU, set CMAKE_ARGS as llama-cpp-python says)
 
@@ -34,6 +34,9 @@ fuzz: $(INSTALLED) ## the property tests of the scheduler with fresh random exam
 bench: $(INSTALLED) ## what hotbunk costs: speed against bare libllama, both measured in one run; time added to the first token
 	@$(BIN)/hotbunk bench decode $(ARGS)
 	@$(BIN)/hotbunk bench ttft $(ARGS)
+
+bench-sim: $(INSTALLED) ## how fast the simulator and the decisions are, from 10,000 requests to a million (ARGS=--requests 10000)
+	@$(BIN)/python benchmarks/simulate.py $(ARGS)
 
 format: $(INSTALLED) ## put the code in order
 	$(BIN)/ruff format .
