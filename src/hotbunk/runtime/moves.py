@@ -69,8 +69,7 @@ class Moves:
         self._weigh(entry, report)
         if entry.costs:
             entry.costs.loads.append(now - begin)
-            self._learned(entry)
-        self._tell(events.Loaded(now, report.model, report.placement, report.device))
+        self._tell(events.Loaded(now, report.model, report.placement, report.device, _bounds(entry)))
         self._memory.loaded(entry, report)
         self._orders.settle(report.model)
 
@@ -84,8 +83,7 @@ class Moves:
         self._journal.moved(report.model, "unload", seconds=report.seconds, bytes=report.freed)
         if entry.costs:
             entry.costs.leaves.append(now - entry.left)
-            self._learned(entry)
-        self._tell(events.Unloaded(now, report.model))
+        self._tell(events.Unloaded(now, report.model, _bounds(entry)))
         if self._orders.settle(report.model):
             self._send(wire.Trim(0))  # who unloads by hand wants the memory
 
@@ -122,6 +120,6 @@ class Moves:
         if entry.placement != offer:
             self._tell(entry.added(monotonic()))
 
-    def _learned(self, entry: Entry) -> None:
-        assert entry.costs
-        self._tell(events.Learned(monotonic(), entry.served.id, entry.costs.load, entry.costs.leave))
+
+def _bounds(entry: Entry) -> tuple[float, float] | None:
+    return (entry.costs.load, entry.costs.leave) if entry.costs else None

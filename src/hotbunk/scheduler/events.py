@@ -50,15 +50,6 @@ class Removed(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class Learned(Event):
-    """Bounds on the seconds that bringing a model in and taking it out may take, from measurement."""
-
-    model: str
-    load: float
-    leave: float
-
-
-@dataclass(frozen=True, slots=True)
 class Expected(Event):
     """A request for the model is being prepared; unless it is submitted, that is forgotten at ``until``.
 
@@ -106,11 +97,16 @@ class Suspended(Event):
 
 @dataclass(frozen=True, slots=True)
 class Loaded(Event):
-    """A load or a resize is complete; ``device`` is what it really takes."""
+    """A load or a resize is complete; ``device`` is what it really takes.
+
+    ``bounds``, here and below: seconds that bringing the model in and taking it out may take from now on (None: as
+    before).
+    """
 
     model: str
     placement: Placement
     device: Footprint
+    bounds: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +114,7 @@ class Unloaded(Event):
     """A model has left the device."""
 
     model: str
+    bounds: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

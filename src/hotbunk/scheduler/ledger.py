@@ -48,8 +48,6 @@ def _added(snapshot: Snapshot, event: events.Added) -> Snapshot:
 
 def _changed(model: Model, event: events.Event, now: float) -> Model:
     match event:
-        case events.Learned():
-            return model.but(load=event.load, leave=event.leave)
         case events.Expected():
             return model.but(expected=event.until)
         case events.Submitted():
@@ -66,9 +64,9 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
             # it may have come sooner than the bound on loading said
             over = min(model.over, now + model.least)
             ready = model.but(phase=Phase.READY, placement=placed, since=now, used=now, over=over)
-            return ready.but(retry=0.0, wanted=None)
+            return _bounded(ready.but(retry=0.0, wanted=None), event.bounds)
         case events.Unloaded():
-            return _gone(model, now)
+            return _bounded(_gone(model, now), event.bounds)
         case events.Failed():
             return _gone(model, now).but(retry=event.retry, wanted=None)
         case events.Wanted() if not model.resident:
@@ -76,6 +74,11 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
             return model.but(placements=tuple(dict.fromkeys(placements)), wanted=now)
         case _:
             return model
+
+
+def _bounded(model: Model, bounds: tuple[float, float] | None) -> Model:
+    """With what its moves were found to take."""
+    return model.but(load=bounds[0], leave=bounds[1]) if bounds else model
 
 
 def _gone(model: Model, now: float) -> Model:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from heapq import nsmallest
 from math import exp, inf
 
 from hotbunk.scheduler.actions import Decision, Suspend
@@ -24,6 +25,7 @@ __all__ = ["Priced"]
 FULL = 0.5
 """Share of the time for which a device has work, from which on it is spared every move: arrivals come in bursts."""
 _STEPS = 2  # decode steps that may pass until a command is carried out
+_FIRST = 32  # of those who wait for a slot, so many are looked at: who has just come is hardly the most urgent
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,29 +54,32 @@ class Priced(Turns):
 
     def _enter(self, model: Model, now: float) -> Iterator[Decision]:
         """The most urgent into free slots; where there is none, in place of one that can wait longer."""
-        order = sorted(model.queue, key=lambda s: latest(model, s, now))
+
+        def moment(sequence: Sequence) -> float:
+            return latest(model, sequence, now)
+
         if free := max(0, model.free_slots):
-            yield from (enter(model, sequence) for sequence in order[:free])
-        elif not model.suspending and (victim := _exchanged(model, order[0], now)):
-            why = f"it can wait for {laxity(model, victim, now):.1f} s, and sequence {order[0].id} cannot wait any more"
-            yield Suspend(model.id, why, victim.id)
+            yield from (enter(model, s) for s in nsmallest(free, model.queue[:_FIRST], key=moment))
+        elif not model.suspending:
+            first = min(model.queue[: model.slots], key=moment)
+            if victim := _exchanged(model, first, now):
+                why = f"it can wait for {laxity(model, victim, now):.1f} s, and sequence {first.id} not any more"
+                yield Suspend(model.id, why, victim.id)
 
     # ------------------------------------------------------------ turns
 
     def _wanted(self, snapshot: Snapshot, due: str | None) -> list[Model]:
         """Absent models by the moment at which their load must begin; those that are only expected come last."""
-        now = snapshot.now
-        absent = [m for m in snapshot.models.values() if not m.resident and (m.sought or m.expected > now)]
+        begins = snapshot.once(_begins)
 
         def rank(model: Model) -> tuple[bool, bool, bool, int, float]:
-            return model.id != due, not model.keep, not model.sought, -model.priority, begin(model, now)
+            return model.id != due, not model.keep, not model.sought, -model.priority, begins[model.id]
 
-        return sorted(absent, key=rank)
+        return sorted((snapshot.models[name] for name in begins), key=rank)
 
     def _ends_for(self, snapshot: Snapshot, model: Model) -> Callable[[Model], float]:
         """For a promise, as late as it can be when the device is full, and at once when it has nothing else to do."""
-        now, since = snapshot.now, model.demand
-        at, load = begin(model, now), _load(snapshot)
+        since, at, load = model.demand, snapshot.once(_begins)[model.id], snapshot.once(_load)
 
         def ends(busy: Model) -> float:
             if busy.priority > model.priority:
@@ -112,6 +117,13 @@ def _exchanged(model: Model, first: Sequence, now: float) -> Sequence | None:
     slack, victim = max(((laxity(model, s, now), s) for s in model.running), key=lambda pair: pair[0])
     needs = remaining(model, first, first.made) * step + first.prompt * model.pace.token
     return victim if slack > needs + 2 * carried(model, victim) else None
+
+
+def _begins(snapshot: Snapshot) -> dict[str, float]:
+    """For each absent model that is wanted, the moment at which its load must begin."""
+    now = snapshot.now
+    absent = (m for m in snapshot.models.values() if not m.resident and (m.sought or m.expected > now))
+    return {model.id: begin(model, now) for model in absent}
 
 
 def _load(snapshot: Snapshot) -> float:

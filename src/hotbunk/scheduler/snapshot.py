@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
 from hotbunk.costs.rates import PROMISE, Promise, Rates
 from hotbunk.placement import Placement
@@ -225,6 +225,14 @@ class Snapshot(Value):
         """Bytes above the budget that nobody gives back yet."""
         leaving = sum(m.bytes for m in self.residents if m.phase is Phase.LEAVING)
         return self.used - leaving - self.budget
+
+    def once(self, function: Callable[[Snapshot], T]) -> T:
+        """What a function makes of this moment, worked out once."""
+        known = cast(dict[Any, Any], self.__dict__)
+        if function not in known:
+            known[function] = function(self)
+        found: T = known[function]
+        return found
 
     @lazy
     def keeps(self) -> bool:

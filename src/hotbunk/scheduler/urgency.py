@@ -18,14 +18,13 @@ time later, so that those who are in time need not pay for it. What is not known
 
 from __future__ import annotations
 
-from math import inf
+from math import ceil, inf, log2
 
 from hotbunk.scheduler.snapshot import Model, Sequence
 
 __all__ = ["ANSWER", "begin", "carried", "latest", "laxity", "remaining"]
 
 ANSWER = 200.0
-_MOST = 1024.0  # times the promise, beyond which it is all the same
 
 
 def _made(model: Model, sequence: Sequence, now: float) -> float:
@@ -42,13 +41,10 @@ def remaining(model: Model, sequence: Sequence, done: float) -> float:
     return max(1.0, min(usual, sequence.limit - done) if sequence.limit else usual)
 
 
-def laxity(model: Model, sequence: Sequence, now: float, times: float = 1.0) -> float:
-    """Seconds for which a sequence that has begun can still be out of its slot, if so many times its TPOT will do."""
-    pace, done = model.pace, _made(model, sequence, now)
-    left = remaining(model, sequence, done)
-    spent = now - sequence.begun - sequence.prompt * pace.token
-    back = (sequence.prompt + done) * pace.carry
-    return (done + left) * times * model.promise.tpot - spent - left * pace.decode(model.slots) - back
+def laxity(model: Model, sequence: Sequence, now: float) -> float:
+    """Seconds for which a sequence that has begun can still be out of its slot."""
+    promised, spent = _account(model, sequence, now)
+    return promised - spent
 
 
 def carried(model: Model, sequence: Sequence) -> float:
@@ -61,18 +57,22 @@ def latest(model: Model, sequence: Sequence, now: float, before: float = 0.0) ->
 
     Where its promise cannot be kept any more, twice as long is the next best, and so on.
     """
-    at = _promised(model, sequence, 1.0, now) - before
-    times = 2.0
-    while at < now and times < _MOST:
-        at = _promised(model, sequence, times, now) - before
-        times *= 2
-    return at
+    promised, spent = _account(model, sequence, now)
+    spent += before
+    times = 1.0 if spent <= promised else 2.0 ** ceil(log2(spent / promised))
+    return now + times * promised - spent
 
 
-def _promised(model: Model, sequence: Sequence, times: float, now: float) -> float:
-    if sequence.started:
-        return now + laxity(model, sequence, now, times)
-    return sequence.since + times * model.promise.ttft - sequence.prompt * model.pace.token
+def _account(model: Model, sequence: Sequence, now: float) -> tuple[float, float]:
+    """Seconds that are promised to a sequence, and those of them that are gone or will be needed."""
+    pace = model.pace
+    if not sequence.started:
+        return model.promise.ttft, now - sequence.since + sequence.prompt * pace.token
+    done = _made(model, sequence, now)
+    left = remaining(model, sequence, done)
+    gone = now - sequence.begun - sequence.prompt * pace.token
+    needed = left * pace.decode(model.slots) + (sequence.prompt + done) * pace.carry
+    return (done + left) * model.promise.tpot, gone + needed
 
 
 def begin(model: Model, now: float) -> float:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf, nan
 
 import numpy as np
@@ -92,6 +92,11 @@ class _Times:
     costs: MoveCosts
     since: float = 0.0
     stay: tuple[float, float, Placement] | None = None  # began, ready, where
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """On the next."""
+        return self.costs.load, self.costs.leave
 
 
 @dataclass
@@ -210,12 +215,12 @@ class _Simulation:
                 times = self._times[model]
                 times.costs.loads.append(at - times.since)
                 times.stay = (times.since, at, placement)
-                self._learned(at, model)
+                event = replace(event, bounds=times.bounds)
             case events.Unloaded(_, model):
                 times = self._times[model]
                 times.costs.leaves.append(at - times.since)
                 self._left(model, times, at)
-                self._learned(at, model)
+                event = replace(event, bounds=times.bounds)
             case events.Suspended(_, _, number):
                 self._record.preemptions[number] += 1
         self._tell(event)
@@ -227,10 +232,6 @@ class _Simulation:
         record.fate[number] = Fate.DONE
         for row in self._trace.followers.get(number, ()):
             heapq.heappush(self._followers, (at + float(self._trace.arrival[row]), row))
-
-    def _learned(self, at: float, model: str) -> None:
-        costs = self._times[model].costs
-        self._tell(events.Learned(at, model, costs.load, costs.leave))
 
     def _left(self, model: str, times: _Times, at: float) -> None:
         if times.stay:
