@@ -1,11 +1,12 @@
 """Policies against each other, over traces, budgets and loads: how much load each carries, and what happens at it.
 
     python benchmarks/policies.py --out FOLDER servegen=TRACE azure=CONV,CODE [--policies ...] [--profile h100] ...
+    python benchmarks/policies.py --out FOLDER servegen=TRACE --speeds 0.25,0.5,1        # no search: these alone
 
 A *case* is a trace with its models (below), a budget and an SLO. For each case and contender the trace is served at
 growing speeds; the **capacity** is the highest speed up to which 90 % of the requests meet their SLO, found by
 bisection between the last speed that is carried and the first that is not. Writes ``curves.csv`` (every run that was
-made), ``capacity.csv`` and ``policies.txt``.
+made) and ``capacity.csv``, and prints as it goes.
 """
 
 from __future__ import annotations
@@ -104,6 +105,8 @@ def main() -> int:
     ]
     jobs = [(case, policy) for case in cases for policy in arguments.policies.split(",")]
     arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.speeds:
+        return _at(jobs, [float(speed) for speed in arguments.speeds.split(",")], arguments)
     rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor(arguments.jobs) as pool:
         for found in pool.map(_capacity, *zip(*jobs, strict=True)):
@@ -113,6 +116,24 @@ def main() -> int:
             print("{:10} {:10} {:3} GiB {:12} {:22} {:7.3f}".format(*line), flush=True)
     _table(arguments.out / "curves.csv", rows)
     _table(arguments.out / "capacity.csv", _last(rows))
+    return 0
+
+
+def _at(jobs: list[tuple[Case, str]], speeds: list[float], arguments: argparse.Namespace) -> int:
+    """Serve at some speeds, and tell how often whom preemption helped."""
+    points = [Point(case, policy, speed) for case, policy in jobs for speed in speeds]
+    print(
+        "trace      profile    GiB speed  policy              SLO met  TTFT mean    p99  preempted  loads  (a request)"
+    )
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        rows = []
+        for each in pool.map(row, points):
+            rows.append(each)
+            told_ = each["trace"], each["profile"], each["gib"], each["speed"], each["policy"], each["attainment"]
+            rates = each["ttft_mean"], each["ttft_p99"], each["preemptions"] / each["requests"]
+            line = "{:10} {:10} {:3} {:5.2f}  {:18} {:7.1%} {:8.2f} s {:6.1f} s {:9.3f} {:6.3f}"
+            print(line.format(*told_, *rates, each["loads"] / each["requests"]), flush=True)
+    _table(arguments.out / "speeds.csv", rows)
     return 0
 
 
@@ -131,6 +152,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--profile", default="h100")
     parser.add_argument("--budgets", default="24,40", help="GiB")
     parser.add_argument("--slos", default="interactive")
+    parser.add_argument("--speeds", help="serve at these instead of looking for the capacity")
     parser.add_argument("--jobs", type=int, default=2)
     return parser.parse_args()
 
@@ -174,6 +196,7 @@ def told(summary: Summary) -> dict[str, Any]:
     """Of a run."""
     all_ = summary.all
     return {
+        "requests": all_.requests,
         "attainment": all_.attainment,
         "worst": summary.worst,
         "goodput": all_.goodput,
