@@ -21,15 +21,17 @@ from hotbunk.placement import Placement
 from hotbunk.scheduler import POLICIES, Bound, actions
 from hotbunk.scheduler.baselines import BASELINES
 from hotbunk.scheduler.policies import Policy
+from hotbunk.simulator.case import Case
 from hotbunk.simulator.hoststore import HostStore
 from hotbunk.simulator.moving import Live, Moving
 from hotbunk.simulator.profile import Profile
-from hotbunk.simulator.simulation import Delays, Subject, simulate
+from hotbunk.simulator.simulation import Delays, Subject
 from hotbunk.traces.trace import Trace
 
-__all__ = ["Setting", "contenders"]
+__all__ = ["WAYS", "Setting", "contenders"]
 
 WAYS = ("fast", "restart")
+"""What a switch may cost."""
 
 
 def contenders() -> list[str]:
@@ -64,12 +66,21 @@ class Setting:
         Raises:
             ConfigError: there is none of that name.
         """
+        policy, _ = self._contender(name)
+        return self.case(name, trace).simulation(name, policy, hear).run()
+
+    def case(self, name: str, trace: Trace) -> Case:
+        """A trace with what a contender is given to serve it with.
+
+        Raises:
+            ConfigError: there is none of that name.
+        """
         policy, way = self._contender(name)
         own = name.partition("+")[0] in POLICIES
         parallel = getattr(policy, "parallel", None)
-        subjects = [self._subject(model, own, parallel, way == "restart") for model in trace.models]
+        subjects = tuple(self._subject(model, own, parallel, way == "restart") for model in trace.models)
         delays = Delays(self.profile.latency, self.profile.hop)
-        return simulate(name, trace, subjects, policy, self.budget, self._moving(way), delays, hear)
+        return Case(trace, subjects, self.budget, lambda: self._moving(way), delays)
 
     def _contender(self, name: str) -> tuple[Policy, str]:
         plain, _, way = name.partition("+")
