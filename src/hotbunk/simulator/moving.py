@@ -33,6 +33,9 @@ class Moving(Protocol):
     def unload(self, costs: Priced, placement: Placement) -> Time:
         """Take all of it off the device."""
 
+    def soonest(self, costs: Priced, to: Placement) -> float:
+        """Seconds after which an absent model can be used at the earliest, whatever else goes on."""
+
 
 class Stored(Protocol):
     """Which models' weights lie in pinned host memory."""
@@ -66,6 +69,12 @@ class Live:
         """Memory is given back."""
         return Time(costs.unload(placement).seconds)
 
+    def soonest(self, costs: Priced, to: Placement) -> float:
+        """Out of the better kind of memory, with the bus to itself."""
+        promotion = min(costs.promote(to, None, pinned).seconds for pinned in (True, False))
+        context = costs.context(to).seconds
+        return max(promotion, context) if self.overlaps else promotion + context
+
 
 @dataclass(frozen=True)
 class Restart:
@@ -80,8 +89,12 @@ class Restart:
 
     def load(self, model: str, costs: Priced, to: Placement, before: Placement | None, now: float) -> Time:
         """A new process, also for another placement of the same model."""
-        return Time(0.0, self.fixed + (to.device.weights + to.host.weights) / self.rate)
+        return Time(0.0, self.soonest(costs, to))
 
     def unload(self, costs: Priced, placement: Placement) -> Time:
         """The process is ended."""
         return Time(0.0, self.stop)
+
+    def soonest(self, costs: Priced, to: Placement) -> float:
+        """It always takes the same."""
+        return self.fixed + (to.device.weights + to.host.weights) / self.rate

@@ -68,7 +68,7 @@ class Pace:
         key = sequences, -(-longest // TILE)
         found = self._steps.get(key)
         if found is None:
-            found = self._steps[key] = self.costs.decode(self.placement, [key[1] * TILE] * sequences).seconds
+            found = self._steps[key] = self.costs.decode(self.placement, (key[1] * TILE,) * sequences).seconds
         return found
 
     def chunk(self, start: int, tokens: int) -> float:

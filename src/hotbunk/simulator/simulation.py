@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, nan
 
@@ -30,7 +30,7 @@ from hotbunk.simulator.moving import Moving
 from hotbunk.simulator.pace import Priced
 from hotbunk.traces.trace import Trace
 
-__all__ = ["Delays", "Subject", "simulate"]
+__all__ = ["Delays", "Record", "Simulation", "Subject", "simulate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def simulate(
 
     ``hear`` is told each decision as it falls.
     """
-    return _Simulation(name, trace, subjects, Scheduler(budget, policy), moving, delays, hear).run()
+    return Simulation(name, trace, subjects, Scheduler(budget, policy), moving, delays, hear).run()
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ class _Times:
 
 
 @dataclass
-class _Record:
+class Record:
     """Columns of ``Outcomes`` on their way: plain arrays, in which single values are set fast."""
 
     size: int
@@ -125,7 +125,13 @@ class _Record:
         return Outcomes(trace, *(np.array(getattr(self, name)) for name in names))
 
 
-class _Simulation:
+class Simulation:
+    """One run, from ``run`` on; who decides may look at how far it has come (``clock``, ``jobs``, ``record``).
+
+    Attributes:
+        record: what has become of the requests so far.
+    """
+
     def __init__(
         self,
         name: str,
@@ -140,7 +146,7 @@ class _Simulation:
         self._subjects = {subject.name: subject for subject in subjects}
         self._times = {s.name: _Times(s.bounds) for s in subjects}
         self._rooms = [min(p.context for p in self._subjects[model].placements) for model in trace.models]
-        self._record = _Record(len(trace))
+        self.record = Record(len(trace))
         self._stays: list[Stay] = []
         self._reports: list[tuple[float, events.Event]] = []
         self._device = Device({s.name: s.costs for s in subjects}, moving, lambda at, e: self._reports.append((at, e)))
@@ -150,7 +156,18 @@ class _Simulation:
         self._now = 0.0
         self._decisions = 0
 
+    @property
+    def clock(self) -> float:
+        """Up to when the device has worked; a turn that was under way when something happened has been finished."""
+        return self._device.clock
+
+    @property
+    def jobs(self) -> Mapping[int, Job]:
+        """The requests that have come and are not over, by their rows; their progress is that at ``clock``."""
+        return self._jobs
+
     def run(self) -> Run:
+        """Serve the trace, once."""
         for subject in self._subjects.values():
             self._add(subject)
         roots, arrival = self._trace.roots.tolist(), self._trace.arrival.tolist()
@@ -185,12 +202,12 @@ class _Simulation:
             self._left(model, times, self._now)
         self._device.usage.decisions = self._decisions
         stays = tuple(sorted(self._stays, key=lambda stay: (stay.begin, stay.model)))
-        return Run(self._name, self._record.outcomes(self._trace), self._device.usage, self._now, stays)
+        return Run(self._name, self.record.outcomes(self._trace), self._device.usage, self._now, stays)
 
     # ------------------------------------------------------------ from the clients
 
     def _submit(self, at: float, row: int) -> None:
-        trace, record = self._trace, self._record
+        trace, record = self._trace, self.record
         place = trace.model[row]
         prompt, room = int(trace.prompt[row]), self._rooms[place]
         record.arrived[row] = at
@@ -222,11 +239,11 @@ class _Simulation:
                 self._left(model, times, at)
                 event = replace(event, bounds=times.bounds)
             case events.Suspended(_, _, number):
-                self._record.preemptions[number] += 1
+                self.record.preemptions[number] += 1
         self._tell(event)
 
     def _finished(self, at: float, number: int) -> None:
-        record = self._record
+        record = self.record
         record.first[number] = self._jobs.pop(number).first
         record.ended[number] = at
         record.fate[number] = Fate.DONE
@@ -257,12 +274,12 @@ class _Simulation:
         self._hear(now, action)
         match action:
             case actions.Refuse(_, _, sequence):
-                self._record.fate[sequence] = Fate.REFUSED
-                self._record.tokens[sequence] = 0
+                self.record.fate[sequence] = Fate.REFUSED
+                self.record.tokens[sequence] = 0
                 self._device.drop(self._jobs.pop(sequence))
                 return
             case actions.Start(_, _, sequence):
-                self._record.started[sequence] = now
+                self.record.started[sequence] = now
             case actions.Load(model, _, placement):
                 self._times[model].since = now
                 self._times[model].stay = (now, nan, placement)
