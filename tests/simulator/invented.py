@@ -31,12 +31,6 @@ class Invented:
     def chunk(self, placement: Placement, start: int, tokens: int) -> Estimate:
         return _sure(self.token * tokens)
 
-    def load(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
-        return _sure(self.promotion + self.making)
-
-    def turn(self, placement: Placement) -> Estimate:
-        return _sure(0.2)
-
     def promote(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
         return _sure(self.promotion if pinned else 4 * self.promotion)
 

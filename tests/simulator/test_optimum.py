@@ -23,8 +23,9 @@ from hotbunk.simulator.floor import srpt
 from hotbunk.simulator.moving import Live, Moving, Restart
 from hotbunk.simulator.optimum import optimum, score
 from hotbunk.simulator.outlook import Outlook, lowest
+from hotbunk.simulator.pace import Delays
 from hotbunk.simulator.profile import names, read
-from hotbunk.simulator.simulation import Delays, Simulation
+from hotbunk.simulator.simulation import Simulation
 from hotbunk.study.described import described
 from hotbunk.study.shapes import SHAPES
 from hotbunk.traces import Request, Trace

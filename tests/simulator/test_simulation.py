@@ -9,7 +9,8 @@ from hotbunk.outcomes import Fate, Run
 from hotbunk.scheduler import POLICIES, Bound
 from hotbunk.simulator import device
 from hotbunk.simulator.moving import Live, Moving, Restart
-from hotbunk.simulator.simulation import Delays, simulate
+from hotbunk.simulator.pace import Delays
+from hotbunk.simulator.simulation import simulate
 from hotbunk.traces import Request, Trace
 from tests.simulator.invented import LIVE, Everything, Invented, subject, traces
 

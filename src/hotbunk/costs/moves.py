@@ -20,29 +20,12 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from hotbunk.placement import Placement
 
-if TYPE_CHECKING:  # it brings SciPy, which none needs who only asks for bounds
-    from hotbunk.costs.linear import Estimate
-
-
-class Foretold(Protocol):
-    """What ``costs.model.Costs`` says of moves."""
-
-    def load(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
-        """Promotion and context."""
-
-    def unload(self, placement: Placement) -> Estimate:
-        """All of it off the device."""
-
-    def kv_out(self, placement: Placement, tokens: int, pinned: bool = True) -> Estimate:
-        """Suspend a sequence."""
-
-    def turn(self, placement: Placement) -> Estimate:
-        """The longest turn."""
-
+if TYPE_CHECKING:
+    from hotbunk.costs.model import Costs  # it brings SciPy, which none needs who only asks for bounds
 
 SLOW = 0.5e9  # bytes a second
 MARGIN = 1.5
@@ -58,7 +41,7 @@ class MoveCosts:
     """One model's measured moves, in seconds; ``costs`` foretell them before that, if they are known."""
 
     placement: Placement
-    costs: Foretold | None = None
+    costs: Costs | None = None
     loads: deque[float] = field(default_factory=_window)
     leaves: deque[float] = field(default_factory=_window)
 

@@ -15,7 +15,7 @@ import msgspec
 from hotbunk.errors import ConfigError
 from hotbunk.outcomes import Fate
 
-__all__ = ["Answer", "Endpoint"]
+__all__ = ["Answer", "Endpoint", "asked"]
 
 _REFUSED = (429, 503)
 _TOO_LONG = "context_length_exceeded"
@@ -67,6 +67,19 @@ class Answer:
         refused = self.status in _REFUSED or _TOO_LONG in reason
         self.fate = Fate.REFUSED if refused else Fate.FAILED
         self.reason, self.message = reason, message
+
+
+def asked(model: str, prompt: list[int] | str, tokens: int) -> dict[str, Any]:
+    """The body of a request for a streamed completion of so many tokens, come what may."""
+    return {
+        "model": model,
+        "prompt": prompt,
+        "max_tokens": tokens,
+        "temperature": 0,
+        "ignore_eos": True,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
 
 
 class Endpoint:

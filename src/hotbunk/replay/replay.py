@@ -14,7 +14,7 @@ import numpy as np
 
 from hotbunk.errors import ConfigError
 from hotbunk.outcomes import Fate, Outcomes, Run
-from hotbunk.replay.client import Answer, Endpoint
+from hotbunk.replay.client import Answer, Endpoint, asked
 from hotbunk.replay.prompts import Prompts
 from hotbunk.replay.watch import UNKNOWN, Watch
 from hotbunk.traces import Trace
@@ -157,17 +157,9 @@ class Replay:
                 setattr(answer, name, getattr(again, name))
 
     def _body(self, row: int, words: bool) -> dict[str, Any]:
-        asked = self._trace[row]
+        request = self._trace[row]
         prompt = self._prompts.words if words else self._prompts.tokens
-        return {
-            "model": asked.model,
-            "prompt": prompt(row, asked.prompt),
-            "max_tokens": asked.output,
-            "temperature": 0,
-            "ignore_eos": True,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
+        return asked(request.model, prompt(row, request.prompt), request.output)
 
     def _note(self, row: int, answer: Answer) -> None:
         """What has come of it, also if it was broken off."""

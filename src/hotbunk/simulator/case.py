@@ -12,8 +12,8 @@ from hotbunk.outcomes.outcome import Run
 from hotbunk.scheduler import Scheduler, actions
 from hotbunk.scheduler.policies import Policy
 from hotbunk.simulator.moving import Moving
-from hotbunk.simulator.pace import Priced
-from hotbunk.simulator.simulation import Delays, Simulation, Subject
+from hotbunk.simulator.pace import Delays, Priced
+from hotbunk.simulator.simulation import Simulation, Subject
 from hotbunk.traces.trace import Trace
 
 __all__ = ["Case"]

@@ -13,6 +13,7 @@ from functools import cached_property
 
 from hotbunk.costs.anatomy import Anatomy
 from hotbunk.costs.model import Costs
+from hotbunk.costs.moves import MoveCosts
 from hotbunk.costs.price import offers
 from hotbunk.costs.rates import PROMISE, Promise, rates
 from hotbunk.errors import ConfigError
@@ -25,10 +26,10 @@ from hotbunk.simulator.case import Case
 from hotbunk.simulator.hoststore import HostStore
 from hotbunk.simulator.moving import Live, Moving
 from hotbunk.simulator.profile import Profile
-from hotbunk.simulator.simulation import Delays, Subject
+from hotbunk.simulator.simulation import Subject
 from hotbunk.traces.trace import Trace
 
-__all__ = ["WAYS", "Setting", "contenders"]
+__all__ = ["WAYS", "Setting", "Standing", "contenders"]
 
 WAYS = ("fast", "restart")
 """What a switch may cost."""
@@ -39,13 +40,23 @@ def contenders() -> list[str]:
     return [*sorted(POLICIES), *sorted(BASELINES)]
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a live server has a model: where it goes, and the bounds on bringing it there and taking it off [s]."""
+
+    placement: Placement
+    load: float
+    leave: float
+
+
 @dataclass(frozen=True)
 class Setting:
     """What all contenders have in common.
 
     ``budget`` and ``host`` are bytes of device memory and of the host store; ``context`` is tokens of a slot, of which
     a model has ``slots``; ``bound`` and ``quantum`` are those of hotbunk's own policies, ``promises`` what users of a
-    model may expect.
+    model may expect. Models that are ``standing`` on a live server are taken from there by hotbunk's own policies;
+    where others go is worked out by formula.
     """
 
     profile: Profile
@@ -57,6 +68,7 @@ class Setting:
     bound: Bound = field(default_factory=Bound)
     quantum: float = 2.0
     promises: Mapping[str, Promise] = field(default_factory=dict)
+    standing: Mapping[str, Standing] = field(default_factory=dict)
 
     def run(
         self, name: str, trace: Trace, hear: Callable[[float, actions.Decision], None] = lambda now, action: None
@@ -79,8 +91,7 @@ class Setting:
         own = name.partition("+")[0] in POLICIES
         parallel = getattr(policy, "parallel", None)
         subjects = tuple(self._subject(model, own, parallel, way == "restart") for model in trace.models)
-        delays = Delays(self.profile.latency, self.profile.hop)
-        return Case(trace, subjects, self.budget, lambda: self._moving(way), delays)
+        return Case(trace, subjects, self.budget, lambda: self._moving(way), self.profile.delays)
 
     def _contender(self, name: str) -> tuple[Policy, str]:
         plain, _, way = name.partition("+")
@@ -100,13 +111,18 @@ class Setting:
 
     def _subject(self, model: str, own: bool, parallel: int | None, restarts: bool) -> Subject:
         """Hotbunk's own policies are offered the best that fits the budget, as it is live; others have a choice."""
-        places = offers(self.models[model], self.context, parallel or self.slots, self.budget)
-        costs, places = self._costs[model], places[:1] if own else places
+        costs, places = self._costs[model], tuple[Placement, ...]()
+        if own and model in self.standing:
+            live = self.standing[model]
+            places, bounds = (live.placement,), (live.load, live.leave)
+        else:
+            places = offers(self.models[model], self.context, parallel or self.slots, self.budget)[: 1 if own else None]
+            moves = MoveCosts(places[0], None if restarts else costs)
+            bounds = moves.load, moves.leave
         found = tuple(rates(costs, place) for place in places)
         if restarts:
             found = tuple(replace(each, load=self._started(place)) for each, place in zip(found, places, strict=True))
-        promise = self.promises.get(model, PROMISE)
-        return Subject(model, costs, places, rates=found, promise=promise, known=not restarts)
+        return Subject(model, costs, places, rates=found, promise=self.promises.get(model, PROMISE), bounds=bounds)
 
     def _started(self, place: Placement) -> float:
         restart = self.profile.restart

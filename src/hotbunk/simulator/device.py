@@ -26,7 +26,7 @@ from hotbunk.outcomes.outcome import Usage
 from hotbunk.placement import Placement
 from hotbunk.scheduler import actions, events
 from hotbunk.simulator.moving import Moving
-from hotbunk.simulator.pace import CHUNK, TILE, Pace, Priced
+from hotbunk.simulator.pace import CHUNK, TILE, Delays, Pace, Priced
 
 __all__ = ["Device", "Job"]
 
@@ -103,11 +103,13 @@ class Device:
         usage: what it has done so far.
     """
 
-    def __init__(self, costs: dict[str, Priced], moving: Moving, report: Callable[[float, events.Event], None]) -> None:
+    def __init__(
+        self, costs: dict[str, Priced], moving: Moving, delays: Delays, report: Callable[[float, events.Event], None]
+    ) -> None:
         """``costs`` by model; ``report`` hears what the scheduler shall be told, and when, in order."""
         self.clock = 0.0
         self.usage = Usage()
-        self._costs, self._moving, self._report = costs, moving, report
+        self._costs, self._moving, self._delays, self._report = costs, moving, delays, report
         self._paces: dict[tuple[str, Placement], Pace] = {}
         self._runners: dict[str, _Runner] = {}
         self._turns: deque[_Runner] = deque()
@@ -315,7 +317,7 @@ class Device:
     def _pace(self, model: str, placement: Placement) -> Pace:
         key = model, placement
         if key not in self._paces:
-            self._paces[key] = Pace(self._costs[model], placement)
+            self._paces[key] = Pace(self._costs[model], placement, self._delays)
         return self._paces[key]
 
     # ------------------------------------------------------------ time

@@ -7,17 +7,37 @@ that is what lets a simulation take many steps at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from hotbunk.costs.linear import Estimate
 from hotbunk.placement import Placement
 
-__all__ = ["CHUNK", "TILE", "Pace", "Priced"]
+__all__ = ["CHUNK", "DELAYS", "TILE", "Delays", "Pace", "Priced"]
 
 TILE = 256
 """Tokens to which a step's context is rounded up."""
 CHUNK = 512
 """Tokens of a prompt that are evaluated at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """Seconds that hotbunk itself takes, besides what the device is busy with.
+
+    From a client's request to the scheduler, and from a token to its client: ``latency``, both ways together. From the
+    scheduler to the worker and back: ``hop``. Of each decode step, besides its evaluation: ``turn``, and ``draw`` for
+    each of its tokens.
+    """
+
+    latency: float = 0.004
+    hop: float = 0.001
+    turn: float = 0.0
+    draw: float = 0.0
+
+
+DELAYS = Delays()
+"""Where they have not been measured."""
 
 
 class Priced(Protocol):
@@ -28,12 +48,6 @@ class Priced(Protocol):
 
     def chunk(self, placement: Placement, start: int, tokens: int) -> Estimate:
         """A chunk of a prompt behind ``start`` tokens."""
-
-    def load(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
-        """Promotion and context."""
-
-    def turn(self, placement: Placement) -> Estimate:
-        """The longest turn."""
 
     def promote(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
         """The layers alone."""
@@ -55,10 +69,10 @@ class Priced(Protocol):
 
 
 class Pace:
-    """Seconds of a model's steps at a placement."""
+    """Seconds of a model's steps at a placement, with what goes with them."""
 
-    def __init__(self, costs: Priced, placement: Placement) -> None:
-        self.costs, self.placement = costs, placement
+    def __init__(self, costs: Priced, placement: Placement, delays: Delays) -> None:
+        self.costs, self.placement, self._delays = costs, placement, delays
         self._steps: dict[tuple[int, int], float] = {}
         self._chunks: dict[tuple[int, int], float] = {}
         self._carries: dict[tuple[bool, int], float] = {}
@@ -68,7 +82,8 @@ class Pace:
         key = sequences, -(-longest // TILE)
         found = self._steps.get(key)
         if found is None:
-            found = self._steps[key] = self.costs.decode(self.placement, (key[1] * TILE,) * sequences).seconds
+            own = self._delays.turn + sequences * self._delays.draw
+            found = self._steps[key] = self.costs.decode(self.placement, (key[1] * TILE,) * sequences).seconds + own
         return found
 
     def chunk(self, start: int, tokens: int) -> float:

@@ -27,6 +27,7 @@ from hotbunk.costs.record import Kind
 from hotbunk.costs.roofline import Roofline
 from hotbunk.errors import ConfigError
 from hotbunk.simulator.moving import Restart
+from hotbunk.simulator.pace import Delays
 
 __all__ = ["Profile", "Profiled", "names", "read", "write"]
 
@@ -45,7 +46,7 @@ class Profile(msgspec.Struct, frozen=True, dict=True):
     """A machine. Sizes are bytes, times seconds.
 
     ``memory`` and ``host`` are the device's and the host's memory (0: not known); ``restart`` is what those pay who
-    start a process for each load; ``latency`` and ``hop`` are hotbunk's own delays (``simulation.Delays``).
+    start a process for each load; ``latency``, ``hop``, ``turn`` and ``draw`` are hotbunk's own (``pace.Delays``).
     ``measured``: whether it was made of measurements of such a machine.
     """
 
@@ -59,6 +60,8 @@ class Profile(msgspec.Struct, frozen=True, dict=True):
     models: dict[str, Profiled] = {}
     latency: float = 0.004
     hop: float = 0.001
+    turn: float = 0.0
+    draw: float = 0.0
     format: int = FORMAT
 
     def costs(self, anatomy: Anatomy) -> Costs:
@@ -70,6 +73,11 @@ class Profile(msgspec.Struct, frozen=True, dict=True):
         )
         prior = Costs.prior(anatomy, self.roofline)
         return Costs(anatomy, self.roofline, {**prior.fits, **known.fits})
+
+    @property
+    def delays(self) -> Delays:
+        """Hotbunk's own."""
+        return Delays(self.latency, self.hop, self.turn, self.draw)
 
     @cached_property
     def anatomies(self) -> Mapping[str, Anatomy]:

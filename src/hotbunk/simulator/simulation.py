@@ -27,25 +27,18 @@ from hotbunk.scheduler import Scheduler, actions, events
 from hotbunk.scheduler.policies import Policy
 from hotbunk.simulator.device import Device, Job
 from hotbunk.simulator.moving import Moving
-from hotbunk.simulator.pace import Priced
+from hotbunk.simulator.pace import DELAYS, Delays, Priced
 from hotbunk.traces.trace import Trace
 
-__all__ = ["Delays", "Record", "Simulation", "Subject", "simulate"]
-
-
-@dataclass(frozen=True, slots=True)
-class Delays:
-    """Seconds from a client's request to the scheduler (``latency``), and from there to the worker (``hop``)."""
-
-    latency: float = 0.004
-    hop: float = 0.001
+__all__ = ["Record", "Simulation", "Subject", "simulate"]
 
 
 @dataclass(frozen=True)
 class Subject:
     """A model to simulate: its costs, the placements it is offered (best first), and what its configuration says.
 
-    ``known``: whether the bounds on its moves start from its costs, as those of a profiled model do.
+    ``bounds`` are those on loading it and on taking it off, in seconds, until these have been measured; None: as of a
+    model of which nothing is known.
     """
 
     name: str
@@ -55,12 +48,7 @@ class Subject:
     keep: bool = False
     rates: tuple[Rates, ...] = ()
     promise: Promise = PROMISE
-    known: bool = False
-
-    @property
-    def bounds(self) -> MoveCosts:
-        """On its moves, before one was made."""
-        return MoveCosts(self.placements[0], self.costs if self.known else None)
+    bounds: tuple[float, float] | None = None
 
     @property
     def layers(self) -> int:
@@ -75,7 +63,7 @@ def simulate(
     policy: Policy,
     budget: int,
     moving: Moving,
-    delays: Delays = Delays(),
+    delays: Delays = DELAYS,
     hear: Callable[[float, actions.Decision], None] = lambda now, action: None,
 ) -> Run:
     """Serve a trace; ``subjects`` are its models. The same arguments give the same run, to the last bit.
@@ -90,13 +78,15 @@ class _Times:
     """What a model's moves have cost, and since when one is under way."""
 
     costs: MoveCosts
+    foretold: tuple[float, float] | None
     since: float = 0.0
     stay: tuple[float, float, Placement] | None = None  # began, ready, where
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """On the next."""
-        return self.costs.load, self.costs.leave
+        """On loading it and on taking it off."""
+        load, leave = self.foretold or (self.costs.load, self.costs.leave)
+        return self.costs.load if self.costs.loads else load, self.costs.leave if self.costs.leaves else leave
 
 
 @dataclass
@@ -144,12 +134,13 @@ class Simulation:
     ) -> None:
         self._name, self._trace, self._scheduler, self._delays, self._hear = name, trace, scheduler, delays, hear
         self._subjects = {subject.name: subject for subject in subjects}
-        self._times = {s.name: _Times(s.bounds) for s in subjects}
+        self._times = {s.name: _Times(MoveCosts(s.placements[0]), s.bounds) for s in subjects}
         self._rooms = [min(p.context for p in self._subjects[model].placements) for model in trace.models]
         self.record = Record(len(trace))
         self._stays: list[Stay] = []
         self._reports: list[tuple[float, events.Event]] = []
-        self._device = Device({s.name: s.costs for s in subjects}, moving, lambda at, e: self._reports.append((at, e)))
+        costs = {s.name: s.costs for s in subjects}
+        self._device = Device(costs, moving, delays, lambda at, event: self._reports.append((at, event)))
         self._jobs: dict[int, Job] = {}
         self._followers: list[tuple[float, int]] = []
         self._wake = inf
@@ -193,8 +184,8 @@ class Simulation:
         return self._over()
 
     def _add(self, subject: Subject) -> None:
-        costs = self._times[subject.name].costs
-        where = subject.name, subject.placements, costs.load, costs.leave, subject.priority, subject.keep
+        bounds = self._times[subject.name].bounds
+        where = subject.name, subject.placements, *bounds, subject.priority, subject.keep
         self._tell(events.Added(0.0, *where, subject.rates, subject.promise))
 
     def _over(self) -> Run:

@@ -32,6 +32,11 @@ class Server:
         self.name = name
         self._port = port
 
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://{_HOST}:{self._port}"
+
     def get(self, path: str) -> Any:
         """The JSON at a path.
 

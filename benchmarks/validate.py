@@ -1,0 +1,254 @@
+"""Show how true the simulator is: the same traces replayed live and simulated from what was profiled, side by side.
+
+    python benchmarks/validate.py --device CUDA0 --out FOLDER                  # all of it, about half an hour
+    python benchmarks/validate.py --device CUDA0 --work FOLDER --workloads heavy --out FOLDER     # piece by piece
+    python benchmarks/validate.py --device cpu --scale 0.1 --blocks 4 --seconds 30 --rate 2       # without a GPU
+
+1. Models of real shapes with random weights are written, and profiled into a store of their own. Both stay in
+   ``--work``, for the next call on the same machine.
+2. ``hotbunk serve`` serves them within ``--budget``. What hotbunk itself takes there is measured at rest.
+3. Each workload is drawn, replayed at the server, and simulated: from the profile, with the placements, the bounds on
+   moves and the budget that the server had when the replay began.
+4. Errors are held against what is promised: 5 % of means, 10 % of 95th percentiles, 10 % of loads and preemptions. With
+   ``--again`` each trace is replayed twice, to tell by how much live runs of the same trace differ among themselves.
+
+Writes ``report.txt``, ``profile.json`` (for ``hotbunk simulate --device-profile``), ``errors.csv``, and for each
+workload its figures as CSV and a page. Exit status 1 if anything is not as promised; with ``--scale``, or on a CPU,
+errors are only reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import csv
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from report import Report
+from workloads import WORKLOADS, Draw
+
+from hotbunk.cli.bench.rival import hotbunk
+from hotbunk.cli.bench.server import Server
+from hotbunk.costs.store import Store
+from hotbunk.outcomes import Run
+from hotbunk.outcomes.files import write_page, write_summary
+from hotbunk.outcomes.metrics import errors, summarise
+from hotbunk.outcomes.page import page
+from hotbunk.outcomes.slo import Slos
+from hotbunk.outcomes.table import tables, validation
+from hotbunk.replay.client import Endpoint
+from hotbunk.replay.prompts import Prompts
+from hotbunk.replay.replay import Replay
+from hotbunk.replay.standing import measured, standing
+from hotbunk.report.page import Page, Section
+from hotbunk.report.render import text
+from hotbunk.scheduler import Bound
+from hotbunk.simulator import profile as profiles
+from hotbunk.simulator.contest import Setting
+from hotbunk.simulator.pace import Delays
+from hotbunk.simulator.profile import Profile
+from hotbunk.simulator.stored import stored
+from hotbunk.study.shapes import named
+from hotbunk.study.write import write
+from hotbunk.traces import Trace
+from hotbunk.units import parse_size
+
+MODELS = "qwen3-8b:F16,qwen2.5-3b:F16,llama3-8b:Q4_0"
+"""27 GB of weights, of which 24 GiB hold the first alone, or the others together."""
+STORED = 180.0
+"""Seconds that the host store gets to fill."""
+REST = 1.0
+"""Seconds after a model was told to leave, before anything is measured."""
+PROMPTS = Prompts(low=100, high=2000)
+"""Ids that models of any scale have."""
+LIMITS = {"mean": 0.05, "p95": 0.10, "loads": 0.10, "preemptions": 0.10}
+"""What is promised, by how a figure's name ends."""
+
+
+def main() -> int:
+    """Run the workloads asked for."""
+    arguments = _arguments()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    report = Report(arguments.out / "report.txt")
+    with tempfile.TemporaryDirectory(prefix="hotbunk-validate-") as temporary:
+        folder = arguments.work or Path(temporary)
+        files = _models(folder / "models", arguments)
+        store = folder / "costs.sqlite"
+        _profile(store, list(files.values()), arguments, report)
+        with Store(store) as kept:
+            machine = stored(kept)
+        with hotbunk(
+            *(folder / "models", arguments.device, arguments.budget, arguments.context, arguments.slots),
+            *(arguments.threads, "--store", str(store), "--policy", arguments.policy, "--no-measure"),
+        ) as server:
+            server.wait_stored(STORED)
+            report.title(f"{machine.note}; {', '.join(files)}; policy {arguments.policy}")
+            machine = _with_delays(machine, asyncio.run(_delays(server, list(files), arguments.slots)))
+            report.say(f"hotbunk's own delays, ms: {_in_ms(machine.delays)}")
+            profiles.write(machine, arguments.out / "profile.json")
+            found: dict[str, Mapping[str, float]] = {}
+            for name in arguments.workloads.split(","):
+                trace = WORKLOADS[name](name, tuple(files), arguments.draw)
+                found |= _validate(name, trace, server, machine, arguments, report)
+    _write(found, arguments.out / "errors.csv")
+    report.say(_shown(found))
+    judged = arguments.scale == 1 and not arguments.blocks and not arguments.device.startswith(("rpc:", "cpu"))
+    for name in found:
+        if not name.endswith("again"):
+            _judge(name, found[name], report, judged)
+    report.title("done" if not report.failed else f"{report.failed} NOT OK")
+    return int(report.failed > 0)
+
+
+def _models(folder: Path, arguments: argparse.Namespace) -> dict[str, Path]:
+    """Those that are not there yet are written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for each in arguments.models.split(","):
+        shape, _, kind = each.partition(":")
+        name = f"{shape}-{kind.lower()}".removesuffix("-")
+        files[name] = path = folder / f"{name}.gguf"
+        if not path.exists():
+            write(path, named(shape).scaled(arguments.scale).cut(arguments.blocks), kind or None)
+    return files
+
+
+def _profile(store: Path, files: list[Path], arguments: argparse.Namespace, report: Report) -> None:
+    """Those that are not known yet."""
+    with Store(store) as kept:
+        known = {each.name for each in kept.known()}
+    missing = [str(path) for path in files if path.stem not in known]
+    if not missing:
+        return
+    report.say(f"profiling {len(missing)} models, at most {arguments.profile:g} s each")
+    options = ["--device", arguments.device, "--store", str(store), "--time-budget", f"{arguments.profile:g}s"]
+    options += ["--context", str(arguments.context), "--slots", str(arguments.slots), "--budget", str(arguments.budget)]
+    options += ["--threads", str(arguments.threads)] if arguments.threads else []
+    subprocess.run(
+        [sys.executable, "-m", "hotbunk", "profile", *missing, *options, "--json"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+async def _delays(server: Server, models: list[str], slots: int) -> dict[str, Delays]:
+    """Of each model, one after the other: which also has the gateway read all vocabularies."""
+    async with Endpoint(server.url) as endpoint:
+        return {model: await measured(endpoint, model, PROMPTS, slots) for model in models}
+
+
+def _with_delays(machine: Profile, found: Mapping[str, Delays]) -> Profile:
+    """The mean of the models', since a profile has but one of each."""
+    names = asdict(Delays())
+    mean = {name: sum(getattr(each, name) for each in found.values()) / len(found) for name in names}
+    return msgspec.structs.replace(machine, **mean)
+
+
+def _validate(
+    name: str, trace: Trace, server: Server, machine: Profile, arguments: argparse.Namespace, report: Report
+) -> dict[str, Mapping[str, float]]:
+    """Replay and simulate one workload; the errors by the name of the run."""
+    report.title(f"{name}: {len(trace)} requests in {trace.duration:.0f} s")
+    setting = _setting(trace, server, machine, arguments)
+    runs = [_replayed(trace, server, "live")]
+    runs += [_replayed(trace, server, "live again")] if arguments.again else []
+    runs.append(setting.run(arguments.policy, trace))
+    slos = Slos()
+    summaries = [summarise(run, slos) for run in runs]
+    report.say(text(Page(name, "", "", [Section(name, name, "", tables(summaries, slos)[:3])])).strip())
+    write_summary(summaries, arguments.out / f"{name}.csv")
+    about = [("device", machine.note), ("workload", name), ("policy", arguments.policy)]
+    write_page(page(runs, slos, None, about, f"{name}: live and simulated"), arguments.out / f"{name}.html")
+    return {name if run is runs[-1] else f"{name}, live again": errors(runs[0], run) for run in runs[1:]}
+
+
+def _setting(trace: Trace, server: Server, machine: Profile, arguments: argparse.Namespace) -> Setting:
+    """The server as it is now, with nothing on the device."""
+    for model in trace.models:
+        server.post(f"/api/models/{model}/unload", {})
+    state = server.get("/api/state")
+    [device] = state["devices"]
+    return Setting(
+        machine,
+        {model: machine.models[model].anatomy for model in trace.models},
+        device["budget"],
+        arguments.context,
+        arguments.slots,
+        float(sum(each["total"] for each in device["stored"].values())),
+        Bound(),
+        standing=standing(state),
+    )
+
+
+def _replayed(trace: Trace, server: Server, name: str) -> Run:
+    for model in trace.models:
+        server.post(f"/api/models/{model}/unload", {})
+
+    async def replay() -> Run:
+        async with Endpoint(server.url) as endpoint:
+            await asyncio.sleep(REST)
+            return (await Replay(trace, endpoint, PROMPTS, name).run(asyncio.Event())).run
+
+    return asyncio.run(replay())
+
+
+def _judge(name: str, found: Mapping[str, float], report: Report, judged: bool) -> None:
+    for figure, error in found.items():
+        limit = next((limit for end, limit in LIMITS.items() if figure.endswith(end)), None)
+        if limit is not None:
+            ok = abs(error) <= limit if judged else None
+            report.row(f"{name}, {figure}", f"{error:+.1%}", f"within {limit:.0%}", ok)
+
+
+def _shown(found: Mapping[str, Mapping[str, float]]) -> str:
+    section = Section("errors", "Errors", "", [validation(found)])
+    return text(Page("The simulator beside the live server", "", "", [section])).strip()
+
+
+def _write(found: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    rows = [{"run": name, **row} for name, row in found.items()]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _in_ms(delays: Delays) -> str:
+    return ", ".join(f"{name} {1e3 * seconds:.3f}" for name, seconds in asdict(delays).items())
+
+
+def _arguments() -> Any:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--models", default=MODELS, help="SHAPE:TYPE, the most asked first")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the models' widths")
+    parser.add_argument("--blocks", type=int, help="of each model; default: all")
+    parser.add_argument("--budget", type=parse_size, default=24 << 30, help="device memory")
+    parser.add_argument("--context", type=int, default=4096, help="tokens of a slot")
+    parser.add_argument("--slots", type=int, default=4)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--policy", default="timeslice")
+    parser.add_argument("--workloads", default=",".join(WORKLOADS))
+    parser.add_argument("--seconds", type=float, default=300.0, help="of each workload")
+    parser.add_argument("--rate", type=float, default=1.0, help="times the workloads' rates")
+    parser.add_argument("--tokens", type=float, default=1.0, help="times the workloads' lengths")
+    parser.add_argument("--profile", type=float, default=90.0, help="seconds to profile each model")
+    parser.add_argument("--again", action="store_true", help="replay each trace twice")
+    parser.add_argument("--work", type=Path, help="folder of models and store, to be kept")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.workloads.split(",")) - WORKLOADS.keys():
+        parser.error(f"--workloads {','.join(sorted(unknown))}: there are {', '.join(WORKLOADS)}")
+    arguments.draw = Draw(arguments.seconds, arguments.rate, arguments.tokens)
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""What a simulation of a live server has to know of it: where its models go, and what hotbunk itself takes there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from hotbunk.errors import EngineError
+from hotbunk.outcomes import Fate
+from hotbunk.placement import Footprint, Placement
+from hotbunk.replay.client import Answer, Endpoint, asked
+from hotbunk.replay.prompts import Prompts
+from hotbunk.simulator.contest import Standing
+from hotbunk.simulator.pace import Delays
+
+__all__ = ["measured", "standing"]
+
+_PROMPT = 32  # tokens: one short chunk
+_OUTPUT = 24
+_ROUNDS = 12
+_MS = 1e3
+
+
+def standing(state: Mapping[str, Any]) -> dict[str, Standing]:
+    """By the name of each model that can be served: how it stands, as ``/api/state`` says."""
+    return {model["id"]: _standing(model) for model in state["models"] if model["planned"]}
+
+
+async def measured(endpoint: Endpoint, model: str, prompts: Prompts, slots: int) -> Delays:
+    """What a server at rest takes besides evaluating, as a client sees it; medians of requests that it answers alone.
+
+    With the worker's own seconds of a prefill and of decode steps, and the server's from submission on:
+
+        latency = (first token at the client - sent) - ttft        hop = ttft - queued - loading - prefill
+        turn + k draw = (total - ttft - decode) / (tokens - 1)     of k sequences at once
+
+    where for ``k`` sequences the one that begins last is taken, since none of the others' prefills is beside it.
+
+    Args:
+        endpoint: a hotbunk server, at which nobody else asks meanwhile.
+        model: one of its models.
+        prompts: of ids that the model has.
+        slots: sequences that the model has room for.
+
+    Raises:
+        EngineError: it does not answer as hotbunk does.
+    """
+    await _asked(endpoint, model, prompts, range(1))  # it may have to be loaded first
+    alone = [(await _asked(endpoint, model, prompts, [row]))[0] for row in range(1, _ROUNDS + 1)]
+    one = median(each.beside for each in alone)
+    many = one
+    if slots > 1:
+        rows = [range(at, at + slots) for at in range(_ROUNDS, _ROUNDS * (slots + 1), slots)]
+        groups = [await _asked(endpoint, model, prompts, each) for each in rows]
+        many = median(max(group, key=lambda each: each.began).beside for group in groups)
+    draw = max(0.0, many - one) / max(1, slots - 1)
+    latency, hop = (median(getattr(each, name) for each in alone) for name in ("latency", "hop"))
+    return Delays(max(0.0, latency), max(0.0, hop), max(0.0, one - draw), draw)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Of one answer: ``latency`` and ``hop`` as above, what each step took ``beside`` its evaluation; when it began."""
+
+    latency: float
+    hop: float
+    beside: float
+    began: float
+
+
+async def _asked(endpoint: Endpoint, model: str, prompts: Prompts, rows: Sequence[int]) -> list[_Seen]:
+    answers = [Answer(asyncio.get_running_loop().time()) for _ in rows]
+    bodies = [asked(model, prompts.tokens(row, _PROMPT), _OUTPUT) for row in rows]
+    await asyncio.gather(*(endpoint.complete(*each) for each in zip(bodies, answers, strict=True)))
+    return [_seen(answer) for answer in answers]
+
+
+def _seen(answer: Answer) -> _Seen:
+    if answer.fate is not Fate.DONE or answer.first is None or "ttft_ms" not in answer.timings:
+        raise EngineError(f"the server's delays cannot be measured: {answer.message or 'it is no hotbunk server'}")
+    took = {name.removesuffix("_ms"): each / _MS for name, each in answer.timings.items() if name.endswith("_ms")}
+    hop = took["ttft"] - took["queued"] - took["loading"] - took["prefill"]
+    beside = (took["total"] - took["ttft"] - took["decode"]) / (_OUTPUT - 1)
+    return _Seen(answer.first - answer.sent - took["ttft"], hop, beside, answer.first)
+
+
+def _standing(model: Mapping[str, Any]) -> Standing:
+    planned = model["planned"]
+    device, host = (
+        Footprint(**{n: planned[side][n] for n in ("weights", "kv", "compute")}) for side in ("device", "host")
+    )
+    place = Placement(planned["layers"], model["context"], model["slots"], device, host, cached=planned["layers"])
+    return Standing(place, model["load_seconds_bound"], model["leave_seconds_bound"])
