@@ -132,7 +132,7 @@ def _profile(store: Path, files: list[Path], arguments: argparse.Namespace, repo
     options += ["--context", str(arguments.context), "--slots", str(arguments.slots), "--budget", str(arguments.budget)]
     options += ["--threads", str(arguments.threads)] if arguments.threads else []
     subprocess.run(
-        [sys.executable, "-m", "hotbunk", "profile", *missing, *options, "--json"],
+        [sys.executable, "-m", "hotbunk", "profile", *missing, *options, "--resident", "--json"],
         check=True,
         stdout=subprocess.DEVNULL,
     )

@@ -6,7 +6,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from hotbunk.outcomes import Fate, Run
-from hotbunk.scheduler import POLICIES, Bound
+from hotbunk.scheduler import POLICIES, Bound, actions, events
 from hotbunk.simulator import device
 from hotbunk.simulator.moving import Live, Moving, Restart
 from hotbunk.simulator.pace import Delays
@@ -59,6 +59,42 @@ def test_a_preempted_sequence_goes_on_where_it_was() -> None:
     alone = serve([Request(0.0, "a", 100, 1000)], a=10, b=10).outcomes
     away = 0.02 + 0.05 + 0.5 + 0.01 + 9 * 0.0115 + 0.05 + 0.5 + 0.02
     assert out.ended[0] == pytest.approx(alone.ended[0] + away, abs=0.03)
+
+
+def test_the_oldest_prompt_goes_first_also_when_it_comes_back() -> None:
+    told: list[events.Event] = []
+    worker = device.Device({"a": Invented()}, LIVE, NONE, lambda at, event: told.append(event))
+    [place] = subject("a").placements
+    for number in (1, 2):
+        worker.add(device.Job(number, "a", 2048, 1))
+    commands = [
+        (0.0, actions.Load("a", "", place)),
+        (0.6, actions.Start("a", "", 1)),
+        (0.6, actions.Start("a", "", 2)),
+        (0.61, actions.Suspend("a", "", 1)),  # a chunk takes 51 ms
+        (0.70, actions.Resume("a", "", 1)),
+    ]
+    for at, command in commands:
+        worker.order(at, command)
+    while not worker.idle:
+        worker.run(10.0)
+    assert [(type(event).__name__, getattr(event, "sequence", 0)) for event in told] == [
+        ("Loaded", 0),
+        ("Suspended", 1),
+        ("Finished", 1),
+        ("Finished", 2),
+    ]
+
+
+def test_what_hotbunk_itself_takes_of_each_step_counts() -> None:
+    trace = Trace.of("two", [Request(0.0, "a", 1, 11), Request(0.0, "a", 1, 11)])
+    plain, slow = (
+        simulate("t", trace, [subject("a")], POLICIES["fifo"](), 10, LIVE, delays).outcomes
+        for delays in (NONE, Delays(0.0, 0.0, 0.003, 0.0005))
+    )
+    # ten steps for each of both; the first of the first is taken alone
+    more = (slow.ended - slow.first) - (plain.ended - plain.first)
+    assert list(more) == pytest.approx([10 * 0.003 + 19 * 0.0005, 10 * 0.003 + 19 * 0.0005], abs=0.0005)
 
 
 def test_who_follows_an_answer_comes_after_it() -> None:

@@ -59,10 +59,15 @@ class Point:
 
 
 def grid(
-    layers: int, context: int, slots: int, placed: Callable[[int], Placement | None]
+    layers: int, context: int, slots: int, placed: Callable[[int], Placement | None], resident: bool = False
 ) -> list[tuple[Placement, list[Point]]]:
-    """All points by placement. ``placed`` prices a number of layers; None: there is no room for it."""
-    counts = dict.fromkeys(round(share * layers) for share in _RESIDENCIES)
+    """All points by placement; ``resident``: of the one with the most layers alone.
+
+    ``placed`` prices a number of layers; None: there is no room for it.
+    """
+    counts = list(dict.fromkeys(round(share * layers) for share in _RESIDENCIES))
+    if resident:
+        counts = [next((count for count in range(layers, 0, -1) if placed(count)), 0)]
     return [(place, _points(place, context, slots)) for count in counts if (place := placed(count))]
 
 

@@ -57,7 +57,13 @@ class Profiler:
         self._tried: set[Point] = set()
 
     def run(
-        self, seconds: float, context: int, slots: int, budget: int, said: Callable[[Progress], object] = lambda _: None
+        self,
+        seconds: float,
+        context: int,
+        slots: int,
+        budget: int,
+        said: Callable[[Progress], object] = lambda _: None,
+        resident: bool = False,
     ) -> bool:
         """Measure for so many seconds, or until the aims are reached; whether they are.
 
@@ -68,16 +74,20 @@ class Profiler:
             slots: most sequences at once.
             budget: device memory, bytes; placements beyond it are left out.
             said: told of each point.
+            resident: all there is to measure with as many layers on the device as fit, even if the aims are reached,
+                and nothing else.
         """
         end, most, dice = monotonic() + seconds, max(_LEAST, _MOST * seconds), Random(len(self.records))
         points = [
             point
-            for _, group in grid(self._probes.layers, context, slots, self._placer(context, slots, budget))
+            for _, group in grid(self._probes.layers, context, slots, self._placer(context, slots, budget), resident)
             for point in group
         ]
         done = 0
         places = {point.placement for point in points}
-        while not self._known(places) and (point := self._next(points, min(most, end - monotonic()), dice, done)):
+        while (resident or not self._known(places)) and (
+            point := self._next(points, min(most, end - monotonic()), dice, done)
+        ):
             done += 1
             self._tried.add(point)
             self._take(point, done, end, said)

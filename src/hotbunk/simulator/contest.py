@@ -42,7 +42,7 @@ def contenders() -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a live server has a model: where it goes, and the bounds on bringing it there and taking it off [s]."""
+    """How a live server has a model: where it goes, and the bounds, in seconds, on its coming there and its leaving."""
 
     placement: Placement
     load: float

@@ -37,7 +37,8 @@ Command = actions.Load | actions.Resize | actions.Unload | actions.Start | actio
 class Job:
     """A request on its way: ``todo`` tokens of its prompt are to be evaluated, ``left`` generated; ``made`` were.
 
-    ``behind`` tokens are in the KV cache. ``first`` is when its first token came.
+    ``behind`` tokens are in the KV cache. ``first`` is when its first token came, ``place`` its place in the order in
+    which sequences were started: the oldest prefills first, also if it was suspended meanwhile.
     """
 
     number: int
@@ -47,6 +48,7 @@ class Job:
     behind: int = 0
     first: float = -1.0
     made: int = 0
+    place: int = 0
 
 
 class _Runner:
@@ -223,7 +225,9 @@ class Device:
     def _carry_out(self, command: Command) -> None:
         match command:
             case actions.Start(model, _, sequence):
-                self._runners[model].prefilling.append(self._jobs[sequence])
+                job = self._jobs[sequence]
+                job.place = next(self._ticket)
+                self._runners[model].prefilling.append(job)
             case actions.Suspend(model, _, sequence):
                 self._suspend(model, sequence)
             case actions.Resume(model, _, sequence):
@@ -248,7 +252,8 @@ class Device:
     def _resume(self, runner: _Runner, job: Job) -> None:
         self._carry(runner, job, out=False)
         if job.todo:
-            runner.prefilling.append(job)
+            younger = (at for at, other in enumerate(runner.prefilling) if other.place > job.place)
+            runner.prefilling.insert(next(younger, len(runner.prefilling)), job)
         else:
             runner.decoding.append(job)
             runner.regard()
@@ -289,7 +294,7 @@ class Device:
     def _give_up_slots(self, runner: _Runner, placement: Placement) -> None:
         """The youngest of those for whom there is no slot any more are suspended."""
         jobs = [*runner.decoding, *runner.prefilling]
-        for job in sorted(jobs, key=lambda job: job.number)[placement.slots :]:
+        for job in sorted(jobs, key=lambda job: job.place)[placement.slots :]:
             self._suspend(runner.model, job.number)
 
     def _carry_over(self, runner: _Runner) -> None:

@@ -31,6 +31,9 @@ def profile(
     context: Annotated[int | None, typer.Option(min=256, help="Longest context to measure; default 8192.")] = None,
     slots: Annotated[int, typer.Option(min=1, help="Most sequences at once.")] = 8,
     budget: Annotated[str | None, typer.Option(help="Device memory to use, like 24GiB; default: 90 % of it.")] = None,
+    resident: Annotated[
+        bool, typer.Option("--resident", help="Only with as many layers on the device as fit, but all of it.")
+    ] = False,
     store: Annotated[
         Path | None, typer.Option(help="File to keep figures in.", show_default="~/.local/share/hotbunk/costs.sqlite")
     ] = None,
@@ -55,7 +58,7 @@ def profile(
         if not (show or (export and not models)):
             seconds = _seconds(time_budget) if time_budget else FULL if full else QUICK
             length = context or (_LONG if full else _SHORT)
-            session = Session(kept, device, threads, length, slots, _bytes(budget), seconds)
+            session = Session(kept, device, threads, length, slots, _bytes(budget), seconds, resident)
             failed = _measured(session, models or [])
         known = kept.known()
         if export:

@@ -39,7 +39,7 @@ class Session:
     """Where and how to profile, and the store for it.
 
     ``context`` [tokens] and ``slots`` are the most to measure; ``budget`` [bytes] is what may be used of the device,
-    ``seconds`` the time for each model.
+    ``seconds`` the time for each model. ``resident``: only with as many layers on the device as fit.
     """
 
     kept: Store
@@ -49,6 +49,7 @@ class Session:
     slots: int
     budget: int | None
     seconds: float
+    resident: bool = False
 
     def measure(self, paths: Sequence[Path]) -> list[str]:
         """Profile each model; returns a sentence for each that could not be.
@@ -92,7 +93,11 @@ class Session:
                 self.kept.add(here, mark, name, anatomy, pin)
             profiler = Profiler(probes, self.kept, here, mark, anatomy, line)
             length, left = min(self.context, facts.context), began + self.seconds - monotonic()
-            reached = profiler.run(left, length, self.slots, limit, lambda progress: say(_told(name, progress)))
+
+            def said(progress: Measured) -> None:
+                say(_told(name, progress))
+
+            reached = profiler.run(left, length, self.slots, limit, said, self.resident)
         end = "known well enough" if reached else "the time is up"
         _line(f"{name}: {end}, {len(profiler.records)} measurements")
 

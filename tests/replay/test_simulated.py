@@ -1,0 +1,117 @@
+"""The simulator beside the real thing: a small replay on this machine's CPU, simulated from a quick profile.
+
+How far its times are from the truth is told and not judged: this machine may be busy with anything. What must be the
+same is what became of the requests, and how often models came and went.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hotbunk.costs.dissect import dissect
+from hotbunk.costs.fingerprint import content
+from hotbunk.costs.store import Store
+from hotbunk.gateway.server import serve
+from hotbunk.llama.gguf import read
+from hotbunk.measure.machine import machine, roofline
+from hotbunk.measure.probes import Probes
+from hotbunk.measure.wire import worker
+from hotbunk.outcomes import Fate, Run
+from hotbunk.outcomes.metrics import errors
+from hotbunk.outcomes.table import validation
+from hotbunk.profile import Profiler
+from hotbunk.replay.client import Endpoint
+from hotbunk.replay.prompts import Prompts
+from hotbunk.replay.replay import Replay
+from hotbunk.replay.standing import measured, standing
+from hotbunk.report.page import Page, Section
+from hotbunk.report.render import text
+from hotbunk.runtime import Runtime
+from hotbunk.simulator.contest import Setting, Standing
+from hotbunk.simulator.pace import Delays
+from hotbunk.simulator.profile import Profile
+from hotbunk.simulator.stored import stored
+from hotbunk.traces import Request, Trace
+from tests.runtime.rig import ONLY_ONE, run, settings
+
+ASKED = [("small", 40, 30), ("large", 25, 12), ("small", 90, 6), ("large", 60, 20), ("small", 10, 25)]
+TRACE = Trace.of(
+    "in turn",
+    [Request(0.05, *asked, after=row - 1 if row else None) for row, asked in enumerate(ASKED)]
+    + [Request(0.05, "small", 20, 10, after=3)],
+)
+"""Each asks for the model that is not there, and the last two for the same: as many loads as answers but one."""
+LOADS = len(ASKED)
+SLOTS, CONTEXT = 2, 512
+SECONDS = 3.0
+"""To profile each model."""
+
+
+def test_a_replay_and_its_simulation(
+    smollm2: Path, gemma3: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    models = {"small": smollm2, "large": gemma3}
+    known = _profiled(models, tmp_path / "costs.sqlite")
+    live, stands, delays = _replayed(models)
+    own = {"latency": delays.latency, "hop": delays.hop, "turn": delays.turn, "draw": delays.draw}
+    anatomies = {model: known.models[model].anatomy for model in models}
+    setting = Setting(
+        msgspec.structs.replace(known, **own), anatomies, ONLY_ONE, CONTEXT, SLOTS, 0.0, quantum=0.3, standing=stands
+    )
+    simulated = setting.run("timeslice", TRACE)
+    for made in (live, simulated):
+        assert (made.outcomes.fate == Fate.DONE).all()
+        assert made.outcomes.tokens.tolist() == TRACE.output.tolist()
+        assert made.usage.loads == LOADS
+        assert made.usage.unloads == LOADS - 1
+        assert made.outcomes.preemptions.sum() == made.usage.suspends == 0
+    assert {(s.model, s.layers, s.size) for s in live.stays} == {(s.model, s.layers, s.size) for s in simulated.stays}
+    found = errors(live, simulated)
+    for name, error in found.items():
+        record_property(f"simulated against live: {name}", f"{error:+.1%}")
+    print(text(Page("", "", "", [Section("", "", "", [validation({"in turn": found})])])))
+
+
+def _profiled(models: dict[str, Path], path: Path) -> Profile:
+    """What ``hotbunk profile`` finds out in a few seconds."""
+    with worker("cpu", 1) as wire, Store(path) as store:
+        here = machine(wire.hello)
+        line = roofline("cpu", 1, quick=True)
+        store.keep_roofline(here, line)
+        for name, file in models.items():
+            facts = read(file)
+            probes = Probes(wire, name, str(file))
+            Profiler(probes, store, here, content(facts), dissect(facts, name), line).run(
+                SECONDS, CONTEXT, SLOTS, ONLY_ONE
+            )
+            probes.leave()
+        return stored(store)
+
+
+def _replayed(models: dict[str, Path]) -> tuple[Run, dict[str, Standing], Delays]:
+    found: list[Any] = []
+
+    async def body() -> None:
+        async with Runtime(settings(models["small"], models["large"], slots=SLOTS)) as runtime:
+            address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            server = asyncio.create_task(serve(runtime, "127.0.0.1", 0, address.set_result))
+            async with Endpoint(await address) as endpoint:
+                delays = await measured(endpoint, "small", Prompts(), SLOTS)
+                for model in models:
+                    await runtime.unload(model)
+                stands = standing(runtime.state())
+                replayed = await Replay(TRACE, endpoint, Prompts()).run(asyncio.Event())
+            os.kill(os.getpid(), signal.SIGTERM)
+            await server
+        found.extend((replayed.run, stands, delays))
+
+    run(body)
+    live, stands, delays = found
+    return live, stands, delays
