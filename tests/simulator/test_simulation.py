@@ -67,7 +67,7 @@ def test_the_oldest_prompt_goes_first_also_when_it_comes_back() -> None:
     [place] = subject("a").placements
     for number in (1, 2):
         worker.add(device.Job(number, "a", 2048, 1))
-    commands = [
+    commands: list[tuple[float, device.Command]] = [
         (0.0, actions.Load("a", "", place)),
         (0.6, actions.Start("a", "", 1)),
         (0.6, actions.Start("a", "", 2)),

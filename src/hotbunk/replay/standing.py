@@ -19,8 +19,7 @@ from hotbunk.simulator.pace import Delays
 __all__ = ["measured", "standing"]
 
 _PROMPT = 32  # tokens: one short chunk
-_OUTPUT = 24
-_ROUNDS = 12
+_OUTPUT = 16
 _MS = 1e3
 
 
@@ -29,7 +28,7 @@ def standing(state: Mapping[str, Any]) -> dict[str, Standing]:
     return {model["id"]: _standing(model) for model in state["models"] if model["planned"]}
 
 
-async def measured(endpoint: Endpoint, model: str, prompts: Prompts, slots: int) -> Delays:
+async def measured(endpoint: Endpoint, model: str, prompts: Prompts, slots: int, rounds: int = 12) -> Delays:
     """What a server at rest takes besides evaluating, as a client sees it; medians of requests that it answers alone.
 
     With the worker's own seconds of a prefill and of decode steps, and the server's from submission on:
@@ -44,16 +43,17 @@ async def measured(endpoint: Endpoint, model: str, prompts: Prompts, slots: int)
         model: one of its models.
         prompts: of ids that the model has.
         slots: sequences that the model has room for.
+        rounds: how often each is asked.
 
     Raises:
         EngineError: it does not answer as hotbunk does.
     """
     await _asked(endpoint, model, prompts, range(1))  # it may have to be loaded first
-    alone = [(await _asked(endpoint, model, prompts, [row]))[0] for row in range(1, _ROUNDS + 1)]
+    alone = [(await _asked(endpoint, model, prompts, [row]))[0] for row in range(1, rounds + 1)]
     one = median(each.beside for each in alone)
     many = one
     if slots > 1:
-        rows = [range(at, at + slots) for at in range(_ROUNDS, _ROUNDS * (slots + 1), slots)]
+        rows = [range(at, at + slots) for at in range(rounds + 1, rounds + 1 + rounds * slots, slots)]
         groups = [await _asked(endpoint, model, prompts, each) for each in rows]
         many = median(max(group, key=lambda each: each.began).beside for group in groups)
     draw = max(0.0, many - one) / max(1, slots - 1)
