@@ -12,8 +12,8 @@
 4. Errors are held against what is promised: 5 % of means, 10 % of 95th percentiles, 10 % of loads and preemptions. With
    ``--again`` each trace is replayed twice, to tell by how much live runs of the same trace differ among themselves.
 
-Writes ``report.txt``, ``profile.json`` (for ``hotbunk simulate --device-profile``), ``errors.csv``, and for each
-workload its figures as CSV and a page. Exit status 1 if anything is not as promised; with ``--scale``, or on a CPU,
+Writes ``report.txt``, ``profile.json`` (for ``hotbunk simulate --device-profile``), and for each workload its figures
+and errors as CSV, and a page with both timelines. Exit status 1 if anything is not as promised; with ``--scale``, or on a CPU,
 errors are only reported.
 """
 
@@ -78,26 +78,7 @@ def main() -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     report = Report(arguments.out / "report.txt")
     with tempfile.TemporaryDirectory(prefix="hotbunk-validate-") as temporary:
-        folder = arguments.work or Path(temporary)
-        files = _models(folder / "models", arguments)
-        store = folder / "costs.sqlite"
-        _profile(store, list(files.values()), arguments, report)
-        with Store(store) as kept:
-            machine = stored(kept)
-        with hotbunk(
-            *(folder / "models", arguments.device, arguments.budget, arguments.context, arguments.slots),
-            *(arguments.threads, "--store", str(store), "--policy", arguments.policy, "--no-measure"),
-        ) as server:
-            server.wait_stored(STORED)
-            report.title(f"{machine.note}; {', '.join(files)}; policy {arguments.policy}")
-            machine = _with_delays(machine, asyncio.run(_delays(server, list(files), arguments.slots)))
-            report.say(f"hotbunk's own delays, ms: {_in_ms(machine.delays)}")
-            profiles.write(machine, arguments.out / "profile.json")
-            found: dict[str, Mapping[str, float]] = {}
-            for name in arguments.workloads.split(","):
-                trace = WORKLOADS[name](name, tuple(files), arguments.draw)
-                found |= _validate(name, trace, server, machine, arguments, report)
-    _write(found, arguments.out / "errors.csv")
+        found = _served(arguments.work or Path(temporary), arguments, report)
     report.say(_shown(found))
     judged = arguments.scale == 1 and not arguments.blocks and not arguments.device.startswith(("rpc:", "cpu"))
     for name in found:
@@ -105,6 +86,31 @@ def main() -> int:
             _judge(name, found[name], report, judged)
     report.title("done" if not report.failed else f"{report.failed} NOT OK")
     return int(report.failed > 0)
+
+
+def _served(folder: Path, arguments: argparse.Namespace, report: Report) -> dict[str, Mapping[str, float]]:
+    """Make what is missing, and serve all workloads; the errors by run."""
+    files = _models(folder / "models", arguments)
+    store = folder / "costs.sqlite"
+    _profile(store, list(files.values()), arguments, report)
+    with Store(store) as kept:
+        machine = stored(kept)
+    found: dict[str, Mapping[str, float]] = {}
+    with hotbunk(
+        *(folder / "models", arguments.device, arguments.budget, arguments.context, arguments.slots),
+        *(arguments.threads, "--store", str(store), "--policy", arguments.policy, "--no-measure"),
+    ) as server:
+        server.wait_stored(STORED)
+        report.title(f"{machine.note}; {', '.join(files)}; policy {arguments.policy}")
+        machine = _with_delays(machine, asyncio.run(_delays(server, list(files), arguments.slots)))
+        report.say(f"hotbunk's own delays, ms: {_in_ms(machine.delays)}")
+        profiles.write(machine, arguments.out / "profile.json")
+        for name in filter(None, arguments.workloads.split(",")):
+            trace = WORKLOADS[name](name, tuple(files), arguments.draw)
+            errors_of = _validate(name, trace, server, machine, arguments, report)
+            _write(errors_of, arguments.out / f"{name}-errors.csv")
+            found |= errors_of
+    return found
 
 
 def _models(folder: Path, arguments: argparse.Namespace) -> dict[str, Path]:
@@ -235,7 +241,7 @@ def _arguments() -> Any:
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--policy", default="timeslice")
-    parser.add_argument("--workloads", default=",".join(WORKLOADS))
+    parser.add_argument("--workloads", default=",".join(WORKLOADS), help="none: models and profile only")
     parser.add_argument("--seconds", type=float, default=300.0, help="of each workload")
     parser.add_argument("--rate", type=float, default=1.0, help="times the workloads' rates")
     parser.add_argument("--tokens", type=float, default=1.0, help="times the workloads' lengths")
@@ -244,7 +250,7 @@ def _arguments() -> Any:
     parser.add_argument("--work", type=Path, help="folder of models and store, to be kept")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     arguments = parser.parse_args()
-    if unknown := set(arguments.workloads.split(",")) - WORKLOADS.keys():
+    if unknown := set(filter(None, arguments.workloads.split(","))) - WORKLOADS.keys():
         parser.error(f"--workloads {','.join(sorted(unknown))}: there are {', '.join(WORKLOADS)}")
     arguments.draw = Draw(arguments.seconds, arguments.rate, arguments.tokens)
     return arguments

@@ -9,7 +9,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from hypothesis import given
+from hypothesis import Phase, given
+from hypothesis import settings as hypothesis
 
 from hotbunk.config import Config
 from hotbunk.runtime import Runtime, driver
@@ -91,6 +92,7 @@ async def _serve(runtime: Runtime) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
+@hypothesis(max_examples=30, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(trace=traces(["a", "b", "c"]))
 def test_simulated(name: str, trace: Trace) -> None:
     config = Config(policy=name)
