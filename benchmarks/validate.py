@@ -13,8 +13,8 @@
    ``--again`` each trace is replayed twice, to tell by how much live runs of the same trace differ among themselves.
 
 Writes ``report.txt``, ``profile.json`` (for ``hotbunk simulate --device-profile``), and for each workload its figures
-and errors as CSV, and a page with both timelines. Exit status 1 if anything is not as promised; with ``--scale``, or on a CPU,
-errors are only reported.
+and errors as CSV, and a page with both timelines. Exit status 1 if anything is not as promised; with ``--scale``, or
+on a CPU, errors are only reported.
 """
 
 from __future__ import annotations

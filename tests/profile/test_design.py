@@ -26,6 +26,13 @@ def test_the_grid_has_all_kinds_at_all_residencies_that_fit() -> None:
     assert max(point.tokens for point in decode) < 8192
 
 
+def test_the_grid_of_what_is_served_has_the_residency_that_fits_alone() -> None:
+    [(fitting, group)] = grid(37, 8192, 8, lambda layers: PLACED[layers] if layers < 30 else None, resident=True)
+    assert fitting.layers == 29
+    assert {point.placement for point in group} == {fitting}
+    assert [place.layers for place, _ in grid(37, 8192, 8, PLACED.get, resident=True)] == [37]
+
+
 def test_what_is_known_is_worth_less_than_what_is_not() -> None:
     known = place(LARGE, 37, slots=8)
     measured = [Record(Kind.DECODE, known, PRIOR.decode(known, [64]).seconds, 1, 64)] * 5

@@ -1,17 +1,19 @@
 """Contenders by name, device profiles, and what a store makes of itself for a simulation."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hotbunk.costs.anatomy import Anatomy
 from hotbunk.costs.dissect import dissect
+from hotbunk.costs.moves import MoveCosts
 from hotbunk.costs.price import COMPUTE, offers, price
 from hotbunk.errors import ConfigError
 from hotbunk.outcomes import Fate
-from hotbunk.scheduler import actions
-from hotbunk.simulator import profile
-from hotbunk.simulator.contest import Setting, contenders
+from hotbunk.scheduler import Scheduler, actions, events
+from hotbunk.simulator import profile, simulation
+from hotbunk.simulator.contest import Setting, Standing, contenders
 from hotbunk.study.described import described
 from hotbunk.study.shapes import SHAPES
 from hotbunk.traces import Request, Trace
@@ -131,3 +133,34 @@ def test_offers_begin_with_the_most_that_fits() -> None:
     assert mixed[0].layers == 49
     assert mixed[0].experts is not None
     assert [place.layers for place in offers(eight, 4096, 1, 0)] == [0]
+
+
+def test_models_of_a_live_server_stand_as_they_do_there(setting: Setting) -> None:
+    eight = setting.models["a"]
+    standing = {"a": Standing(price(eight, 20, 2048, 3), 7.0, 0.5)}
+    live = replace(setting, standing=standing)
+    layers = {stay.model: (stay.layers, stay.size) for stay in live.run("timeslice", TRACE).stays}
+    assert layers["a"] == (20, standing["a"].placement.device.total)
+    assert layers["b"] == {stay.model: (stay.layers, stay.size) for stay in setting.run("timeslice", TRACE).stays}["b"]
+    # others are offered what they would be
+    assert live.run("lru", TRACE).stays == setting.run("lru", TRACE).stays
+
+
+def test_bounds_begin_with_what_the_costs_foretell(setting: Setting) -> None:
+    told = []
+
+    class Told(Scheduler):
+        def handle(self, event: events.Event) -> list[actions.Decision | actions.Wake]:
+            told.append(event)
+            return super().handle(event)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulation, "Scheduler", Told)
+        setting.run("timeslice", TRACE)
+    costs = setting.profile.costs(setting.models["a"])
+    [first] = [event for event in told if isinstance(event, events.Added) and event.model == "a"]
+    bounds = MoveCosts(first.placements[0], costs)
+    assert (first.load, first.leave) == (bounds.load, bounds.leave)
+    learnt = next(event for event in told if isinstance(event, events.Learned) and event.model == "a")
+    assert learnt.load < first.load
+    assert learnt.leave == first.leave
