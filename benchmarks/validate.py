@@ -26,7 +26,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,7 @@ from hotbunk.study.shapes import named
 from hotbunk.study.write import write
 from hotbunk.traces import Trace
 from hotbunk.units import parse_size
+from hotbunk.worker.machine import cores
 
 MODELS = "qwen3-8b:F16,qwen2.5-3b:F16,llama3-8b:Q4_0"
 """27 GB of weights, of which 24 GiB hold the first alone, or the others together."""
@@ -114,15 +117,19 @@ def _served(folder: Path, arguments: argparse.Namespace, report: Report) -> dict
 
 
 def _models(folder: Path, arguments: argparse.Namespace) -> dict[str, Path]:
-    """Those that are not there yet are written."""
+    """Those that are not there yet are written, all at once, each by a process of its own."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = {}
+    files, missing = {}, {}
     for each in arguments.models.split(","):
         shape, _, kind = each.partition(":")
         name = f"{shape}-{kind.lower()}".removesuffix("-")
         files[name] = path = folder / f"{name}.gguf"
         if not path.exists():
-            write(path, named(shape).scaled(arguments.scale).cut(arguments.blocks), kind or None)
+            missing[path] = named(shape).scaled(arguments.scale).cut(arguments.blocks), kind or None
+    if not missing:
+        return files
+    with ProcessPoolExecutor(min(cores(), len(missing)), get_context("spawn")) as pool:
+        list(pool.map(write, missing, *zip(*missing.values(), strict=True)))
     return files
 
 
@@ -237,7 +244,7 @@ def _arguments() -> Any:
     parser.add_argument("--scale", type=float, default=1.0, help="of the models' widths")
     parser.add_argument("--blocks", type=int, help="of each model; default: all")
     parser.add_argument("--budget", type=parse_size, default=24 << 30, help="device memory")
-    parser.add_argument("--context", type=int, default=4096, help="tokens of a slot")
+    parser.add_argument("--context", type=int, default=8192, help="tokens of a slot")
     parser.add_argument("--slots", type=int, default=4)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--policy", default="timeslice")
