@@ -76,7 +76,7 @@ def test_live(policy: str, smollm2: Path, gemma3: Path) -> None:
     assert {actions.Load, actions.Unload, actions.Start} <= kinds
     assert (policy == "timeslice") == ({actions.Suspend, actions.Resume} <= kinds)
     told = {type(event) for event, _ in recorded.told}
-    assert {events.Added, events.Expected, events.Submitted, events.Loaded, events.Learned, events.Finished} <= told
+    assert {events.Added, events.Expected, events.Submitted, events.Loaded, events.Unloaded, events.Finished} <= told
 
 
 async def _serve(runtime: Runtime) -> None:

@@ -12,7 +12,7 @@ from hotbunk.costs.price import COMPUTE, offers, price
 from hotbunk.errors import ConfigError
 from hotbunk.outcomes import Fate
 from hotbunk.scheduler import Scheduler, actions, events
-from hotbunk.simulator import profile, simulation
+from hotbunk.simulator import case, profile
 from hotbunk.simulator.contest import Setting, Standing, contenders
 from hotbunk.study.described import described
 from hotbunk.study.shapes import SHAPES
@@ -155,12 +155,13 @@ def test_bounds_begin_with_what_the_costs_foretell(setting: Setting) -> None:
             return super().handle(event)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulation, "Scheduler", Told)
+        patch.setattr(case, "Scheduler", Told)
         setting.run("timeslice", TRACE)
     costs = setting.profile.costs(setting.models["a"])
     [first] = [event for event in told if isinstance(event, events.Added) and event.model == "a"]
     bounds = MoveCosts(first.placements[0], costs)
     assert (first.load, first.leave) == (bounds.load, bounds.leave)
-    learnt = next(event for event in told if isinstance(event, events.Learned) and event.model == "a")
-    assert learnt.load < first.load
-    assert learnt.leave == first.leave
+    loaded = next(event for event in told if isinstance(event, events.Loaded) and event.model == "a")
+    assert loaded.bounds
+    assert loaded.bounds[0] < first.load
+    assert loaded.bounds[1] == first.leave
