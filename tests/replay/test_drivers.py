@@ -16,11 +16,10 @@ from hotbunk.config import Config
 from hotbunk.runtime import Runtime, driver
 from hotbunk.scheduler import POLICIES, Bound, Scheduler, actions, events
 from hotbunk.scheduler.policies import Policy
-from hotbunk.simulator import simulation
-from hotbunk.simulator.simulation import simulate
+from hotbunk.simulator import case as cases
 from hotbunk.traces import Trace
 from tests.runtime.rig import finish, job, run, settings, some
-from tests.simulator.invented import LIVE, subject, traces
+from tests.simulator.invented import case, subject, traces
 
 Decided = list[actions.Decision | actions.Wake]
 
@@ -96,8 +95,8 @@ async def _serve(runtime: Runtime) -> None:
 @given(trace=traces(["a", "b", "c"]))
 def test_simulated(name: str, trace: Trace) -> None:
     config = Config(policy=name)
-    with recording(simulation) as lives:
-        simulate(name, trace, [subject(each, 6) for each in trace.models], _policy(config), 10, LIVE)
+    with recording(cases) as lives:
+        case(trace, [subject(each, 6) for each in trace.models]).run(name, _policy(config))
     [recorded] = lives
     judge(recorded, _policy(config))
 

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from hotbunk.costs.linear import Estimate
 from hotbunk.placement import Footprint, Placement
-from hotbunk.simulator.moving import Live
+from hotbunk.simulator.case import Case
+from hotbunk.simulator.moving import Live, Moving
+from hotbunk.simulator.pace import DELAYS, Delays
 from hotbunk.simulator.simulation import Subject
 from hotbunk.traces import Request, Trace
 
@@ -65,6 +67,11 @@ LIVE = Live(Everything())
 
 def subject(name: str, size: int = 10, slots: int = 2, costs: Invented = Invented()) -> Subject:
     return Subject(name, costs, (Placement(10, 4096, slots, Footprint(size)),))
+
+
+def case(trace: Trace, subjects: Sequence[Subject], moving: Moving = LIVE, delays: Delays = DELAYS) -> Case:
+    """On a device of ten bytes."""
+    return Case(trace, tuple(subjects), 10, lambda: moving, delays)
 
 
 @st.composite

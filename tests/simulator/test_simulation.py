@@ -10,9 +10,8 @@ from hotbunk.scheduler import POLICIES, Bound, actions, events
 from hotbunk.simulator import device
 from hotbunk.simulator.moving import Live, Moving, Restart
 from hotbunk.simulator.pace import Delays
-from hotbunk.simulator.simulation import simulate
 from hotbunk.traces import Request, Trace
-from tests.simulator.invented import LIVE, Everything, Invented, subject, traces
+from tests.simulator.invented import LIVE, Everything, Invented, case, subject, traces
 
 NONE = Delays(0.0, 0.0)
 
@@ -21,7 +20,7 @@ def serve(rows: list[Request], policy: str = "timeslice", moving: Moving = LIVE,
     """By a device of 10 bytes."""
     subjects = [subject(name, size) for name, size in sizes.items()]
     trace = Trace.of("rows", rows, list(sizes))
-    return simulate(policy, trace, subjects, POLICIES[policy](Bound(), 2.0), 10, moving, NONE)
+    return case(trace, subjects, moving, NONE).run(policy, POLICIES[policy](Bound(), 2.0))
 
 
 def test_a_request_alone() -> None:
@@ -89,7 +88,7 @@ def test_the_oldest_prompt_goes_first_also_when_it_comes_back() -> None:
 def test_what_hotbunk_itself_takes_of_each_step_counts() -> None:
     trace = Trace.of("two", [Request(0.0, "a", 1, 11), Request(0.0, "a", 1, 11)])
     plain, slow = (
-        simulate("t", trace, [subject("a")], POLICIES["fifo"](), 10, LIVE, delays).outcomes
+        case(trace, [subject("a")], LIVE, delays).run("t", POLICIES["fifo"]()).outcomes
         for delays in (NONE, Delays(0.0, 0.0, 0.003, 0.0005))
     )
     # ten steps for each of both; the first of the first is taken alone
@@ -111,8 +110,8 @@ def test_what_fits_no_slot_is_refused_and_answers_end_with_their_slot() -> None:
 
 def test_delays_count() -> None:
     trace = Trace.of("one", [Request(0.0, "a", 1, 1)])
-    late = simulate("t", trace, [subject("a")], POLICIES["fifo"](), 10, LIVE, Delays(0.25, 0.125))
-    soon = simulate("t", trace, [subject("a")], POLICIES["fifo"](), 10, LIVE, NONE)
+    late = case(trace, [subject("a")], LIVE, Delays(0.25, 0.125)).run("t", POLICIES["fifo"]())
+    soon = case(trace, [subject("a")], LIVE, NONE).run("t", POLICIES["fifo"]())
     # the load and the start each cross the socket
     assert late.outcomes.first[0] - soon.outcomes.first[0] == pytest.approx(0.25 + 2 * 0.125)
 
@@ -135,7 +134,7 @@ ODD = Invented(0.0101237, 0.0009871, 0.0019973, 0.0001013, 0.5012347, 0.1001239,
 def run(serving: tuple[Trace, dict[str, int], str, Moving]) -> Run:
     trace, sizes, policy, moving = serving
     subjects = [subject(name, size, costs=ODD) for name, size in sorted(sizes.items())]
-    return simulate(policy, trace, subjects, POLICIES[policy](Bound(30.0), 1.0), 10, moving)
+    return case(trace, subjects, moving).run(policy, POLICIES[policy](Bound(30.0), 1.0))
 
 
 @settings(max_examples=100, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))

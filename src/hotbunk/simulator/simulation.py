@@ -24,13 +24,12 @@ from hotbunk.costs.rates import PROMISE, Promise, Rates
 from hotbunk.outcomes.outcome import Fate, Outcomes, Run, Stay
 from hotbunk.placement import Placement
 from hotbunk.scheduler import Scheduler, actions, events
-from hotbunk.scheduler.policies import Policy
 from hotbunk.simulator.device import Device, Job
 from hotbunk.simulator.moving import Moving
-from hotbunk.simulator.pace import DELAYS, Delays, Priced
+from hotbunk.simulator.pace import Delays, Priced
 from hotbunk.traces.trace import Trace
 
-__all__ = ["Record", "Simulation", "Subject", "simulate"]
+__all__ = ["Record", "Simulation", "Subject"]
 
 
 @dataclass(frozen=True)
@@ -54,23 +53,6 @@ class Subject:
     def layers(self) -> int:
         """Of its largest placement."""
         return max(place.layers for place in self.placements)
-
-
-def simulate(
-    name: str,
-    trace: Trace,
-    subjects: Sequence[Subject],
-    policy: Policy,
-    budget: int,
-    moving: Moving,
-    delays: Delays = DELAYS,
-    hear: Callable[[float, actions.Decision], None] = lambda now, action: None,
-) -> Run:
-    """Serve a trace; ``subjects`` are its models. The same arguments give the same run, to the last bit.
-
-    ``hear`` is told each decision as it falls.
-    """
-    return Simulation(name, trace, subjects, Scheduler(budget, policy), moving, delays, hear).run()
 
 
 @dataclass(slots=True)
