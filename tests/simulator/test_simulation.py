@@ -134,7 +134,8 @@ ODD = Invented(0.0101237, 0.0009871, 0.0019973, 0.0001013, 0.5012347, 0.1001239,
 def run(serving: tuple[Trace, dict[str, int], str, Moving]) -> Run:
     trace, sizes, policy, moving = serving
     subjects = [subject(name, size, costs=ODD) for name, size in sorted(sizes.items())]
-    return case(trace, subjects, moving).run(policy, POLICIES[policy](Bound(30.0), 1.0))
+    # longer than any load that stops the loop: in a shorter turn beside one, nobody might get anything done, for ever
+    return case(trace, subjects, moving).run(policy, POLICIES[policy](Bound(30.0), 3.0))
 
 
 @settings(max_examples=100, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
