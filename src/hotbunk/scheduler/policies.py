@@ -91,6 +91,8 @@ class Turns:
         if forced and owed.first and (rotation := _rotation(snapshot, snapshot.models[owed.first])):
             return Verdict(rotation)
         soon = [owed.forced, *(r.ready for r in rooms), *self._moments(snapshot)]
+        if forced and owed.first:
+            soon.append(snapshot.models[owed.first].over)  # then its slots can be given to others
         return Verdict([], min((t for t in soon if t > snapshot.now), default=inf))
 
     def _entering(self, snapshot: Snapshot, rooms: list[Room], forced: bool) -> list[Decision]:
@@ -100,13 +102,15 @@ class Turns:
 
     def _moments(self, snapshot: Snapshot) -> Iterable[float]:
         """When something else may be decided though nothing has happened; those past do not count."""
-        return (moment for m in snapshot.models.values() for moment in (m.retry, m.over))
+        return (m.retry for m in snapshot.models.values())
 
     def _rooms(self, snapshot: Snapshot, owed: Agenda, forced: bool) -> Iterator[Room]:
         """A room for each absent model that is wanted, as far as that delays nobody beyond the bound."""
         claims = Claims()
         first = owed.first
         for model in self._wanted(snapshot, first if forced else None):
+            if claims.taken + model.smallest.device.total > snapshot.budget:
+                continue  # those before it leave nothing
             if model.retry > snapshot.now or not (model.id == first or owed.spare(cost(model, self.quantum))):
                 continue
             ends = _least if forced and model.id == first else self._ends_for(snapshot, model)
