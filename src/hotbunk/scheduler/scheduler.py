@@ -31,7 +31,8 @@ class Scheduler:
         return [*done, actions.Wake(verdict.wake)] if verdict.wake < inf else done
 
     def _apply(self, decided: Iterable[actions.Decision]) -> list[actions.Decision]:
-        decided = list(decided)
+        if not (decided := list(decided)):
+            return decided
         base = max([self.snapshot.now, *(m.over for m in self.snapshot.residents)])
         for action in decided:
             model = self.snapshot.models[action.model]
