@@ -158,29 +158,36 @@ class Device:
         return min(soon, self._coming[0][0]) if self._coming else soon
 
     def _work(self, until: float) -> None:
-        active = [r for r in self._turns if r.ready and (r.decoding or r.prefilling)]
+        active, prefilling = list[_Runner](), False
+        for runner in self._turns:
+            if runner.ready and (runner.decoding or runner.prefilling):
+                active.append(runner)
+                prefilling = prefilling or bool(runner.prefilling)
         if not active:
             self._wait(until)
-            return
-        if not any(r.prefilling for r in active):
-            cycle = sum(r.step for r in active)
-            last = len(active) == 1  # then a round ends with the turn in which somebody ends
-            rounds = min(min(r.least - 1 + last, r.same()) for r in active)
-            if (until - self.clock) < rounds * cycle:
-                rounds = ceil((until - self.clock) / cycle) if last else int((until - self.clock) / cycle)
-            if rounds > 0:
-                self._compute(rounds * cycle)
-                for runner in active:
-                    runner.advance(rounds)
-                    if not runner.least:
-                        self._end(runner)
-                while self._turns[-1] not in active:  # the last one who has had a turn
-                    self._turns.rotate(1)
-                return
-        self._turns.rotate(-1)
-        while self._turns[-1] not in active:
+        elif prefilling or not self._rounds(active, until - self.clock):
             self._turns.rotate(-1)
-        self._turn(self._turns[-1])
+            while self._turns[-1] not in active:
+                self._turns.rotate(-1)
+            self._turn(self._turns[-1])
+
+    def _rounds(self, active: list[_Runner], left: float) -> bool:
+        """As many rounds of decode steps as cost the same and fit into the seconds ``left``; whether there were any."""
+        cycle = sum(runner.step for runner in active)
+        last = len(active) == 1  # then a round ends with the turn in which somebody ends
+        rounds = min(min(runner.least - 1 + last, runner.same()) for runner in active)
+        if left < rounds * cycle:
+            rounds = ceil(left / cycle) if last else int(left / cycle)
+        if rounds < 1:
+            return False
+        self._compute(rounds * cycle)
+        for runner in active:
+            runner.advance(rounds)
+            if not runner.least:
+                self._end(runner)
+        while self._turns[-1] not in active:  # the last one who has had a turn
+            self._turns.rotate(1)
+        return True
 
     def _turn(self, runner: _Runner) -> None:
         job = runner.prefilling[0] if runner.prefilling else None
