@@ -42,7 +42,7 @@ class Entry:
     say when it was last sent in and out, ``sent`` to which placement. ``refused`` are the bytes of the placement for
     which there was no memory the last time (0: of none), ``excess`` those by which it has taken more than foretold,
     ``short`` since when not even its smallest placement fits. ``cramped``: it stands as it was offered, which was not
-    its best. ``weighed`` are its costs by profile or roofline, None if neither is known.
+    its best.
     """
 
     served: Served
@@ -58,7 +58,6 @@ class Entry:
     truth: Truth | None = None
     sent: Placement | None = None
     costs: MoveCosts | None = None
-    weighed: Costs | None = None
     problem: str | None = None
     failures: int = 0
     came: tuple[float, float] | None = None
@@ -74,7 +73,7 @@ class Entry:
     def priced(self, placement: Placement, costs: Costs | None) -> None:
         """The worker has foretold what ``placement`` takes: that is where the model shall go."""
         self.best = self.placement = placement
-        self.costs, self.weighed = MoveCosts(placement, costs), costs
+        self.costs = MoveCosts(placement, costs)
 
     def ran_short(self, short: bool) -> None:
         """There is no room for it, or there is."""
@@ -92,7 +91,7 @@ class Entry:
         """The event that makes it known to the scheduler."""
         assert self.placement and self.costs
         served, bounds, place = self.served, self.costs, self.placement
-        known = (rates(self.weighed, place),) if self.weighed else ()
+        known = (rates(bounds.costs, place),) if bounds.costs else ()
         keep = served.priority, served.keep_resident
         return Added(now, served.id, (place,), bounds.load, bounds.leave, *keep, known, served.promise)
 

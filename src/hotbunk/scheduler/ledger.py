@@ -5,13 +5,10 @@ Whatever a policy does, the ledger keeps the budget: a load or a resize that doe
 
 from collections.abc import Iterable
 from dataclasses import replace
-from math import exp
 
 from hotbunk.scheduler import actions, events
-from hotbunk.scheduler.snapshot import Model, Phase, Sequence, Snapshot
+from hotbunk.scheduler.snapshot import OF_LATE, Model, Phase, Sequence, Snapshot
 
-OF_LATE = 120.0
-"""Seconds over which the rate of requests is taken: what is older by as much counts for 1/e."""
 LATEST = 64
 """Answers over which their length is taken."""
 
@@ -52,7 +49,7 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
             return model.but(expected=event.until)
         case events.Submitted():
             comes = Sequence(event.sequence, now, now, prompt=event.prompt, limit=event.limit)
-            rate = model.rate * exp((model.asked - now) / OF_LATE) + 1 / OF_LATE
+            rate = model.asking(now) + 1 / OF_LATE
             prompts = model.prompts + (event.prompt - model.prompts) / (LATEST if model.prompts else 1)
             return model.but(queue=(*model.queue, comes), asked=now, expected=0.0, rate=rate, prompts=prompts)
         case events.Finished():

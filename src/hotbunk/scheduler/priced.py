@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from heapq import nsmallest
-from math import exp, inf
+from math import inf
 
 from hotbunk.scheduler.actions import Decision, Suspend
-from hotbunk.scheduler.ledger import OF_LATE
 from hotbunk.scheduler.policies import Turns
 from hotbunk.scheduler.room import Room
 from hotbunk.scheduler.snapshot import Model, Phase, Sequence, Snapshot
@@ -94,8 +93,7 @@ class Priced(Turns):
 
     def _missed(self, snapshot: Snapshot, model: Model) -> float:
         """Seconds of loading, a second and for each of its bytes, that its absence would cost at its rate of late."""
-        rate = model.rate * exp((model.asked - snapshot.now) / OF_LATE)
-        return rate * model.pace.load / max(1, model.bytes)
+        return model.asking(snapshot.now) * model.pace.load / max(1, model.bytes)
 
     def _moments(self, snapshot: Snapshot) -> Iterable[float]:
         yield from Turns._moments(self, snapshot)
@@ -134,5 +132,5 @@ def _load(snapshot: Snapshot) -> float:
             pace = model.pace
             token = pace.decode(model.slots) / model.slots
             each = model.prompts * pace.token + (model.answers or ANSWER) * token
-            work += each * model.rate * exp((model.asked - snapshot.now) / OF_LATE)
+            work += each * model.asking(snapshot.now)
     return min(1.0, work / FULL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from math import exp
 from typing import Any, Generic, Self, TypeVar, cast
 
 from hotbunk.costs.rates import PROMISE, Promise, Rates
@@ -39,6 +40,10 @@ class Value:
         assert changes.keys() <= new.keys()
         new.update(changes)
         return made
+
+
+OF_LATE = 120.0
+"""Seconds over which the rate of requests is taken: what is older by as much counts for 1/e."""
 
 
 class Phase(Enum):
@@ -116,6 +121,10 @@ class Model(Value):
     def bytes(self) -> int:
         """Device bytes it takes now, or is about to take, or has not yet given back."""
         return self.placement.device.total if self.placement else 0
+
+    def asking(self, now: float) -> float:
+        """Requests a second for it, of late."""
+        return self.rate * exp((self.asked - now) / OF_LATE)
 
     def costs(self, placement: Placement) -> Rates:
         """What it costs at one of its placements; what is not known is taken for average."""

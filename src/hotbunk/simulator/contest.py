@@ -121,12 +121,9 @@ class Setting:
             bounds = moves.load, moves.leave
         found = tuple(rates(costs, place) for place in places)
         if restarts:
-            found = tuple(replace(each, load=self._started(place)) for each, place in zip(found, places, strict=True))
+            again = [self.profile.restart.soonest(costs, place) + self.profile.restart.stop for place in places]
+            found = tuple(replace(each, load=seconds) for each, seconds in zip(found, again, strict=True))
         return Subject(model, costs, places, rates=found, promise=self.promises.get(model, PROMISE), bounds=bounds)
-
-    def _started(self, place: Placement) -> float:
-        restart = self.profile.restart
-        return restart.fixed + restart.stop + (place.device.weights + place.host.weights) / restart.rate
 
     @cached_property
     def _costs(self) -> dict[str, Costs]:

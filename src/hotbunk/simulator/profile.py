@@ -11,8 +11,6 @@ type of the weights, before it is one of the model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from math import log
@@ -42,7 +40,7 @@ class Profiled(msgspec.Struct, frozen=True):
     fits: dict[Kind, Fit]
 
 
-class Profile(msgspec.Struct, frozen=True, dict=True):
+class Profile(msgspec.Struct, frozen=True):
     """A machine. Sizes are bytes, times seconds.
 
     ``memory`` and ``host`` are the device's and the host's memory (0: not known); ``restart`` is what those pay who
@@ -78,11 +76,6 @@ class Profile(msgspec.Struct, frozen=True, dict=True):
     def delays(self) -> Delays:
         """Hotbunk's own."""
         return Delays(self.latency, self.hop, self.turn, self.draw)
-
-    @cached_property
-    def anatomies(self) -> Mapping[str, Anatomy]:
-        """Those of the models that were measured, by name."""
-        return {name: each.anatomy for name, each in self.models.items()}
 
 
 def names() -> list[str]:

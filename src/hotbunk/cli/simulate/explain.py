@@ -19,7 +19,6 @@ class Listener:
         if request is not None and request >= len(trace):
             raise ConfigError(f"--explain {request}: the trace has {len(trace)} requests; give a row from 0")
         self._trace, self._request = trace, request
-        self._model = trace[request].model if request is not None else ""
         self._heard: list[tuple[float, actions.Decision]] = []
 
     def hear(self, now: float, action: actions.Decision) -> None:
