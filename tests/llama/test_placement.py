@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hotbunk.costs.dissect import dissect
+from hotbunk.costs.price import price
 from hotbunk.errors import EngineError
 from hotbunk.llama.device import open_device
+from hotbunk.llama.gguf import read
 from hotbunk.llama.lib import captured
 from hotbunk.llama.model import Model
 
@@ -26,6 +29,16 @@ def test_foretold_bytes_are_the_reported_ones(path: Path, spec: str, context: in
         assert (foretold.device.kv, foretold.device.compute) == (made.device.kv, made.device.compute)
         assert foretold.host == made.host
         made.close()
+    model.close()
+
+
+def test_bytes_by_formula_are_those_of_a_dry_load(path: Path, rpc_device: str) -> None:
+    model, anatomy = Model(path, open_device(rpc_device), 1), dissect(read(path))
+    for layers in (0, 1, model.layers // 2, model.layers):
+        for context, slots in ((512, 2), (2048, 1)):
+            dry, made = model.predict(layers, context, slots), price(anatomy, layers, context, slots)
+            assert (made.device.kv, made.host.kv) == (dry.device.kv, dry.host.kv)
+            assert 0 <= dry.device.weights - made.device.weights <= 128 * layers  # tensors are aligned
     model.close()
 
 

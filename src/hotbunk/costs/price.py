@@ -4,9 +4,10 @@
     kv      = slots * sum over the cached layers of row * min(context, window + CHUNK)
     compute = COMPUTE on each side that has layers
 
-The embedding table is always on the host and is not counted, nor is what the host store has anyway. libllama's dry
-loads say the same of weights and KV cache to the byte; its compute buffers were 84 to 122 MB there for the shapes of
-the study (8 slots or fewer, flash attention), and hardly depend on the context.
+where a window's cache holds a chunk besides the window. The embedding table is always on the host and is not counted,
+nor is what the host store has anyway. libllama's dry loads say the same of the KV cache, and of weights but for the
+alignment of tensors (tests/llama/test_placement.py). Their compute buffers depend on the width of a model and hardly on
+its context; ``COMPUTE`` is about what they say of models of 3 to 30 billion parameters, and of small ones far too much.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from collections.abc import Sequence
 
 from hotbunk.costs.anatomy import Anatomy, Share
 from hotbunk.costs.plan import ladder
+from hotbunk.costs.steps import CHUNK
 from hotbunk.placement import Footprint, Placement
 
 __all__ = ["COMPUTE", "offers", "price"]
 
 COMPUTE = 120_000_000
-CHUNK = 512  # tokens that a window's cache holds besides the window
 
 
 def price(anatomy: Anatomy, layers: int, context: int, slots: int, experts: int | None = None) -> Placement:

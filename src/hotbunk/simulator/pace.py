@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hotbunk.costs.linear import Estimate
+from hotbunk.costs.steps import CHUNK, PAD
 from hotbunk.placement import Placement
 
 __all__ = ["CHUNK", "DELAYS", "TILE", "Delays", "Pace", "Priced"]
 
-TILE = 256
+TILE = PAD
 """Tokens to which a step's context is rounded up."""
-CHUNK = 512
-"""Tokens of a prompt that are evaluated at once."""
 
 
 @dataclass(frozen=True, slots=True)
