@@ -60,6 +60,20 @@ def _anonymous() -> int:
     return int(line.split()[1]) << 10
 
 
+def test_no_more_threads_are_woken_than_have_something_to_do(kquant: Path, spec: str) -> None:
+    model, count = Model(kquant, open_device(spec), 2), lib.api.llama_n_threads
+    model.promote(model.layers)
+    context = model.context(256, 2)
+    for layers in (model.layers, model.layers - 1, model.layers):
+        model.promote(layers, cached=model.layers)
+        context.prefill(0, 0, PROMPT, output=True)
+        assert count(context.handle) == 2
+        context.decode([(PROMPT[0], len(PROMPT), 0)])
+        assert count(context.handle) == (1 if layers == model.layers and spec != "cpu" else 2)
+        context.clear(0)
+    model.close()
+
+
 def test_an_impossible_residency_is_refused(kquant: Path, rpc_device: str) -> None:
     model = Model(kquant, open_device(rpc_device), 1)
     with pytest.raises(EngineError, match="has 5 layers; a residency of 6 is impossible"):

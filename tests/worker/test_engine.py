@@ -266,6 +266,18 @@ def test_device_bytes_are_as_predicted(device: str, model: str, request: pytest.
     rig.engine.handle(Shutdown())
 
 
+def test_opening_a_shell_is_told_apart_from_the_bytes(smollm2: Path, rpc_device: str, tmp_path: Path) -> None:
+    """The first time that a residency is taken libllama opens the file for it, which has nothing to do with moving."""
+    rig = Rig("rpc", rpc_device, {"smollm2": smollm2}, tmp_path)
+    first = rig.ask(Load("smollm2", rig.predict("smollm2", 20)), Loaded)
+    assert first.steps["shell"] > 0
+    assert first.steps["promote"] + first.steps["shell"] <= first.seconds
+    rig.ask(Unload("smollm2"), Unloaded)
+    again = rig.ask(Load("smollm2", rig.predict("smollm2", 20)), Loaded)
+    assert "shell" not in again.steps
+    rig.engine.handle(Shutdown())
+
+
 def test_largest_residency_within_a_budget(rig: Rig) -> None:
     budget = rig.predict("smollm2", 11).device.total
     rig.engine.handle(Predict("smollm2", 256, 2, None, budget))

@@ -40,6 +40,7 @@ _state_size = bind(llama, "llama_state_seq_get_size", Size, Pointer, C.c_int32)
 _state_get = bind(llama, "llama_state_seq_get_data", Size, Pointer, Pointer, Size, C.c_int32)
 _state_set = bind(llama, "llama_state_seq_set_data", Size, Pointer, Pointer, Size, C.c_int32)
 
+_set_threads = bind(llama, "llama_set_n_threads", None, Pointer, C.c_int32, C.c_int32)
 _forget_graphs = bind(llama, "llama_set_adapter_cvec", C.c_int32, Pointer, Pointer, Size, *[C.c_int32] * 3)
 
 # in libllama's words, what tells a device that is full from a context that cannot be
@@ -65,6 +66,8 @@ class Context:
         vocabulary: tokens, and so the number of logits.
         device: KV and compute bytes on the device, as libllama reports them (weights are the model's).
         host: the same for host memory.
+        alone: whether the device computes every layer. The host then only looks up embeddings, a row for each token of
+            a decode: one thread does that in less time than it takes to wake the others.
     """
 
     def __init__(self, model: int, device: Device, vocabulary: int, context: int, slots: int, threads: int) -> None:
@@ -76,7 +79,8 @@ class Context:
         self.slots, self.length, self.chunk, self.vocabulary = slots, context, _chunk(context), vocabulary
         self.handle = _make(model, context, slots, threads)
         self._memory = api.llama_get_memory(self.handle)
-        self._device, self._rearranged = device, False
+        self._device, self._rearranged, self.alone = device, False, False
+        self._threads = threads
         self.device, self.host = self._measured()
         self._ring = _ring(model, self.handle)
         self._batch = _Batch(max(self.chunk, slots))
@@ -98,7 +102,7 @@ class Context:
         batch.slots[:count] = slot
         batch.outputs[:count] = False
         batch.outputs[count - 1] = output
-        self._evaluate(count)
+        self._evaluate(count, self._threads)
 
     def decode(self, batch: Sequence[tuple[int, int, int]]) -> None:
         """Evaluate one token for each of some slots: (token, position, slot); index i then gives entry i's logits.
@@ -110,7 +114,7 @@ class Context:
         for index, (token, position, slot) in enumerate(batch):
             arrays.tokens[index], arrays.positions[index], arrays.slots[index] = token, position, slot
         arrays.outputs[: len(batch)] = True
-        self._evaluate(len(batch))
+        self._evaluate(len(batch), 1 if self.alone else self._threads)
 
     def logits(self, index: int) -> NDArray[np.float32]:
         """Logits of the whole vocabulary, a view that is valid until the next evaluation.
@@ -183,7 +187,8 @@ class Context:
         device, host = (replace(side, weights=0) for side in footprints(self.handle, self._device))
         return device, host
 
-    def _evaluate(self, count: int) -> None:
+    def _evaluate(self, count: int, threads: int) -> None:
+        _set_threads(self.handle, threads, threads)
         with captured() as lines:
             code = _decode(self.handle, self._batch.first(count))
         if code:

@@ -71,6 +71,11 @@ class Model:
         return self._weights.residency.layers
 
     @property
+    def opening(self) -> float:
+        """Seconds of the last ``promote`` that it took to open a shell, where none was open for that residency."""
+        return self._weights.opening
+
+    @property
     def device_weights(self) -> int:
         """Bytes of the device's buffers that hold weights now."""
         return self._weights.device_bytes
@@ -128,6 +133,7 @@ class Model:
         finally:
             for context in contexts:
                 context.rearrange(*self._sides(context))
+                context.alone = self._alone
 
     def keeps_contexts(self, layers: int, experts: int | None = None, cached: int | None = None) -> bool:
         """Whether contexts may stay open while the residency becomes that."""
@@ -176,6 +182,7 @@ class Model:
             if not pool(self.device).clear():
                 raise
             made = self._context(context, slots)
+        made.alone = self._alone
         self._contexts.append(made)
         return made
 
@@ -200,6 +207,12 @@ class Model:
 
     def _context(self, context: int, slots: int) -> Context:
         return Context(self._weights.handle, self.device, self.vocabulary, context, slots, self._threads)
+
+    @property
+    def _alone(self) -> bool:
+        """Whether the device computes every layer, and all of each."""
+        now = self._weights.residency
+        return not self.device.is_cpu and now == self._residency(self.layers, None, None)
 
     def _living(self) -> list[Context]:
         self._contexts = [context for context in self._contexts if context.handle]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Protocol
 
 from hotbunk.errors import EngineError
@@ -37,9 +38,13 @@ NOWHERE = Residency(0, 0, 0)
 
 
 class Weights(Protocol):
-    """Weights with a residency, and the ``llama_model`` (``handle``) to make contexts of."""
+    """Weights with a residency, and the ``llama_model`` (``handle``) to make contexts of.
+
+    ``opening``: seconds of the last move that went into opening a shell, rather than into bytes.
+    """
 
     residency: Residency
+    opening: float
 
     @property
     def handle(self) -> int:
@@ -91,7 +96,7 @@ class Moving:
             EngineError: libllama cannot open the file, or its insides are not as expected.
         """
         tensor.check()
-        self.residency = NOWHERE
+        self.residency, self.opening = NOWHERE, 0.0
         self._gguf, self._device, self._stream = gguf, device, stream(device)
         self._pieces: dict[int, Piece] = {}
         self._copy: Copy | None = None
@@ -141,7 +146,7 @@ class Moving:
             OutOfMemory: the device has no room; the parts that were there before and stay are there still.
             EngineError: libllama cannot open the shell for it.
         """
-        coming = self._parts(wanted)
+        self.opening, coming = 0.0, self._parts(wanted)
         staying = self._pieces.keys() & set(coming)
         self._keep(staying)
         before = self.residency
@@ -228,8 +233,10 @@ class Moving:
         shell = self._shells.pop(key, None)
         if shell is None:
             # a second head is on the device as long as its shell is open, so it goes before another comes
+            began = perf_counter()
             self._shrink(0 if self._second_head else _SHELLS - 1)
             shell = Shell(self._gguf, self._device, key, self._second_head)
+            self.opening += perf_counter() - began
         if shell is not self._shell and self._shell in self._shells.values():
             self._shell.point({}, self._copy)
         self._shells[key] = self._shell = shell
@@ -250,7 +257,7 @@ class Loaded:
         Raises:
             EngineError: libllama cannot open the file.
         """
-        self.residency = NOWHERE
+        self.residency, self.opening = NOWHERE, 0.0
         self.device_bytes = 0
         self._gguf, self._device = gguf, device
         self._model: Opened | None = Opened(gguf, device, 0)

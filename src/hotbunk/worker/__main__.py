@@ -143,8 +143,12 @@ def _beat(device: Device, engine: Engine, arena: Arena, watch: Watch, store: Sto
 
 
 def _resident() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    """Bytes of this process's own; pages of mapped files are the page cache's, which takes them back as it likes.
+
+    libllama maps a whole file whenever a shell is opened, and for that moment all of it counts as resident.
+    """
+    resident, shared = map(int, Path("/proc/self/statm").read_text().split()[1:3])
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":

@@ -89,10 +89,13 @@ class Move:
         began, name = perf_counter(), "promote" if place.layers >= model.residency else "demote"
         with self.steps(name):
             self.moved = model.promote(place.layers, place.experts, place.cached)
+        if shell := model.opening:
+            self.steps["shell"] = shell
+            self.steps[name] -= shell
 
         def arrive() -> None:
             model.settle()
-            self.steps[name] = perf_counter() - began
+            self.steps[name] = perf_counter() - began - shell
 
         if model.moving:
             self.arrival = self._arrivals.submit(arrive)

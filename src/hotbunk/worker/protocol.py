@@ -261,8 +261,8 @@ class Beat(Message, frozen=True):
     in the pinned arena, which has room for ``arena``, ``held`` those in ordinary memory, ``spilled`` those on disk;
     ``trouble`` says why they cannot be spilled, if they cannot. ``device`` is the device bytes of all loaded models as
     libllama reports them, ``free`` those that the driver says are free, with those that were spared (-1: it does not
-    tell), ``rss`` the process's resident memory. ``stored`` has for each model in the host store, or on its way there,
-    the bytes that are there and all its bytes.
+    tell), ``rss`` the process's resident memory but for mapped files. ``stored`` has for each model in the host store,
+    or on its way there, the bytes that are there and all its bytes.
     """
 
     busy: float
