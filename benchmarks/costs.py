@@ -1,14 +1,17 @@
 """Profile models of real shapes on a device, judge the cost models by what was held out, and redo the study there.
 
-    python benchmarks/costs.py --device CUDA0 --shapes qwen3-8b,qwen2.5-3b,llama3-8b --seconds 440 --out OUT
+    python benchmarks/costs.py --device CUDA0 --only profile --shapes qwen3-8b,llama3-8b --seconds 345 --out OUT
+    python benchmarks/costs.py --device CUDA0 --only study --seconds 1800 --out OUT
+        --shapes qwen2.5-3b,qwen3-8b,qwen2.5-14b llama3-8b,qwen3-32b,qwen3-30b-a3b llama2-70b
     python benchmarks/costs.py --device rpc:127.0.0.1:PORT --shapes 1b,half --scale 0.1 --seconds 120 --out OUT
 
-Writes the models (random weights) to a temporary folder, as many as the disk holds, profiles each (``--quick`` seconds,
-then more), and spends the rest of the time on ``hotbunk study all``. Ends within ``--seconds``, with whatever is done
-by then, in ``--out``: ``errors.txt`` (held-out errors beside what is promised), ``costs.sqlite`` and ``profile/``
-(all measurements, for other programs), ``parameters.txt`` (what was fitted), ``study/`` (its tables), ``report.html``
-and ``summary.txt``. Exit status 1 if anything is not as promised; promises are for a GPU and models of full size,
-elsewhere errors are only printed.
+Writes models (random weights) to a temporary folder, profiles each (``--quick`` seconds, then more), spends the rest of
+the time on ``hotbunk study all``, and deletes them before the next group of shapes: a group has to fit the disk at
+once. Groups get time in proportion to their bytes. Ends within ``--seconds``, with whatever is done by then, in
+``--out``: ``errors.txt`` (held-out errors beside what is promised), ``costs.sqlite``, ``profile/`` and ``records.csv``
+(all measurements), ``parameters.txt`` (what was fitted), ``study/`` (its tables), ``report.html`` and
+``summary.txt``. Exit status 1 if anything is not as promised; promises are for a GPU and models of full size, elsewhere
+errors are only printed.
 
 Several runs, each with other shapes, are brought together by
 ``hotbunk study report OUT1/study OUT2/study --out ALL``.
@@ -24,35 +27,31 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from time import monotonic
 
+from judged import FEW, FULL, PRIOR, QUICK, SHORT, judge
+from records import Measured
+from records import write as write_records
 from report import Report
 
-from hotbunk.costs.model import Costs, errors
-from hotbunk.costs.record import Kind, Record
+from hotbunk.costs.model import Costs
+from hotbunk.costs.record import Record
 from hotbunk.costs.store import Store
 from hotbunk.errors import HotbunkError
-from hotbunk.study.results import Results, Row
+from hotbunk.study.results import Results
 from hotbunk.study.shapes import Shape, named
 from hotbunk.study.write import size, write
 from hotbunk.worker.machine import cores
 
-QUICK, FULL, PRIOR = "--quick", "--full", "roofline alone"
-PROMISED = {QUICK: (0.08, 0.15), FULL: (0.05, 0.10), PRIOR: (0.30, 0.30)}
-"""Mean absolute relative error: of decoding, and of the others."""
-JUDGED = (Kind.DECODE, Kind.PREFILL, Kind.LOAD, Kind.KV_OUT, Kind.KV_IN)
 LEGS = ((32768, 2), (2048, 32))
 """Longest context and most sequences of the two halves of a full profile: both at once would fit no memory."""
-SHORT, FEW = 8192, 8  # what a quick one measures
 PAIRS = (("qwen2.5-3b", "qwen3-8b"), ("qwen3-8b", "qwen3-8b"), ("qwen3-8b", "qwen2.5-3b"), ("qwen2.5-14b", "qwen3-8b"))
 """The pairs that the study preempts."""
-DRAWING, WRITING, STARTING = 15.0, 10.0, 5.0  # seconds kept for the report, for the export, and to start a command
+DRAWING, WRITING, STARTING = 10.0, 10.0, 5.0  # seconds kept for the report, for the export, and to start a command
 PROFILED = 0.3
 """Share of the time after the quick profiles that full ones take, if the study comes after them."""
 BRIEF = 10.0  # seconds below which half of a full profile is not worth its start
@@ -74,6 +73,10 @@ class Run:
     def left(self) -> float:
         """Seconds."""
         return self.end - monotonic()
+
+    def part(self, seconds: float) -> Run:
+        """The same, with so much of the time."""
+        return replace(self, end=monotonic() + seconds)
 
     @property
     def store(self) -> Path:
@@ -114,7 +117,18 @@ def main() -> int:
         arguments.scale == 1 and not arguments.device.startswith(("rpc:", "cpu")),
     )
     report.say(f"# python {shlex.join(sys.argv)}")
-    shapes = {name: named(name).scaled(arguments.scale) for name in arguments.shapes.split(",")}
+    groups = [{name: named(name).scaled(arguments.scale) for name in group.split(",")} for group in arguments.shapes]
+    weights = [sum(size(shape, shape.type) for shape in group.values()) for group in groups]
+    for number, group in enumerate(groups):
+        spare = run.left - WRITING
+        _measured(run.part(spare * weights[number] / sum(weights[number:])), group, arguments)
+    _export(run)
+    report.title("done" if not report.failed else f"{report.failed} NOT OK")
+    return int(report.failed > 0)
+
+
+def _measured(run: Run, shapes: dict[str, Shape], arguments: argparse.Namespace) -> None:
+    """All that is asked for, of a group of models."""
     with tempfile.TemporaryDirectory(prefix="hotbunk-costs-", dir=arguments.folder) as folder:
         files = _write(run, Path(folder), shapes)
         if arguments.only != "study":
@@ -122,10 +136,7 @@ def main() -> int:
             for number, (name, path) in enumerate(files.items()):
                 _profile(run, name, path, arguments, share, len(files) - number - 1)
         if arguments.only != "profile":
-            _study(run, files)
-    _export(run)
-    report.title("done" if not report.failed else f"{report.failed} NOT OK")
-    return int(report.failed > 0)
+            _study(run, files, arguments)
 
 
 def _write(run: Run, folder: Path, shapes: dict[str, Shape]) -> dict[str, Path]:
@@ -160,10 +171,11 @@ def _profile(run: Run, name: str, path: Path, given: argparse.Namespace, share: 
     for context, slots in LEGS:
         if full / 2 >= BRIEF and run.left > full / 2 + WRITING:
             _measure(run, path, full / 2 - STARTING, context, slots)
-    rows = list(_errors(run, name, count, {PRIOR: 0.0, QUICK: quick, FULL: round(quick + full)}))
-    for row in rows:
-        _judge(run, row)
-    Results(run.study).add("profile", rows)
+    line, records = _records(run, name)
+    if line:
+        rows = judge(run.report, Measured(line.anatomy, records, count), line.roofline, run.judged)
+        seconds = {PRIOR: 0.0, QUICK: quick, FULL: round(quick + full)}
+        Results(run.study).add("profile", [{"model": name, "seconds": seconds[str(row["how"])], **row} for row in rows])
 
 
 def _measure(run: Run, path: Path, seconds: float, context: int, slots: int) -> None:
@@ -181,46 +193,21 @@ def _records(run: Run, name: str) -> tuple[Costs | None, list[Record]]:
     return None, []
 
 
-def _errors(run: Run, name: str, count: int, seconds: dict[str, float]) -> Iterator[Row]:
-    """For each way to know the costs, and each kind, how far off they are; the first ``count`` records were quick.
-
-    A quick profile is judged by all that was held out within what it measures, later on, too.
-    """
-    prior, records = _records(run, name)
-    if prior is None:
-        return
-    held = [record for record in records if record.check]
-    near = [record for record in held if record.placement.context <= SHORT and record.sequences <= FEW]
-    ways = {PRIOR: ([], held), QUICK: (records[:count], near), FULL: (records, held)}
-    for how, (known, points) in islice(ways.items(), 2 if len(records) == count else 3):
-        found = errors(Costs.fitted(prior.anatomy, prior.roofline, known), points)
-        for kind in sorted(found, key=list(Kind).index):
-            judged = {"kind": str(kind), "error": found[kind], "points": sum(point.kind is kind for point in points)}
-            yield {"model": name, "how": how, "seconds": seconds[how], **judged}
-
-
-def _judge(run: Run, row: Row) -> None:
-    name, measured = f"{row['how']}, {row['kind']}", f"{row['error']:.1%} ({row['points']})"
-    if row["kind"] not in JUDGED:
-        run.report.row(name, measured)
-        return
-    limit = PROMISED[row["how"]][row["kind"] != Kind.DECODE]
-    run.report.row(name, measured, f"<= {limit:.0%}", row["error"] <= limit if run.judged else None)
-
-
 # ---------------------------------------------------------------- the study
 
 
-def _study(run: Run, files: dict[str, Path]) -> None:
+def _study(run: Run, files: dict[str, Path], arguments: argparse.Namespace) -> None:
     run.report.title("the study")
-    seconds = run.left - DRAWING - 2 * WRITING
+    seconds = run.left - DRAWING - STARTING
     if seconds <= 0 or not files:
         run.report.say("left out, no time for it")
         return
-    pairs = [word for pair in PAIRS if {*pair} <= {*files} for word in ("--pair", ",".join(pair))]
+    pairs = [",".join(pair) for pair in PAIRS if {*pair} <= {*files}] or ["none"]
     where = ["--device", run.device, "--threads", run.threads, "--out", run.study, "--resume"]
+    where += ["--quick"] if arguments.thin else []
+    where += [word for pair in pairs for word in ("--pair", pair)] if arguments.experiment == "all" else []
     budget = ["--time-budget", f"{seconds:.0f}s"]
-    run.hotbunk("study", "all", *files.values(), *where, *pairs, *budget, seconds=run.left - DRAWING - WRITING)
+    run.hotbunk("study", arguments.experiment, *files.values(), *where, *budget, seconds=run.left - DRAWING)
     for name in ("report.html", "summary.txt"):
         if (made := run.study / name).exists():
             shutil.copy(made, run.out / name)
@@ -230,6 +217,9 @@ def _study(run: Run, files: dict[str, Path]) -> None:
 
 def _export(run: Run) -> None:
     if run.store.exists():
+        counts = {str(row["model"]): int(row["records"]) for row in Results(run.study).rows("profile", how=QUICK)}
+        with Store(run.store) as store:
+            write_records(run.out / "records.csv", store, counts, f"python {shlex.join(sys.argv)}")
         where = ["--store", run.store, "--export", run.out / "profile"]
         run.hotbunk("profile", *where, seconds=WRITING, said=run.out / "parameters.txt")
 
@@ -244,19 +234,22 @@ def _killed_after(process: subprocess.Popen[bytes], seconds: float) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--shapes", required=True, help="of hotbunk study make-model --list, with commas between")
+    parser.add_argument("--shapes", required=True, nargs="+", help="groups of names, of study make-model --list")
     parser.add_argument("--scale", type=float, default=1.0, help="of the models' widths")
     parser.add_argument("--threads", type=int, default=max(1, cores() - 1), help="CPU threads")
     parser.add_argument("--seconds", type=float, required=True, help="for all of it")
     parser.add_argument("--quick", type=float, default=60.0, help="seconds of a quick profile, for each model")
     parser.add_argument("--full", type=float, help="seconds that a full one takes beyond that; default: what is left")
     parser.add_argument("--only", choices=("profile", "study"), help="one of the two parts")
+    parser.add_argument("--experiment", default="all", choices=("all", "offload", "concurrency", "context"))
+    parser.add_argument("--thin", action="store_true", help="fewer points of each of the study's experiments")
     parser.add_argument("--folder", type=Path, help="where to write the models")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     arguments = parser.parse_args()
     try:
-        for name in arguments.shapes.split(","):
-            named(name)
+        for group in arguments.shapes:
+            for name in group.split(","):
+                named(name)
     except HotbunkError as error:
         parser.error(f"--shapes {error}")
     return arguments

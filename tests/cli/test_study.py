@@ -130,6 +130,14 @@ def test_resuming_measures_nothing_twice(
     assert refused.status == 1 and "has results already; give --resume to go on" in refused.said
 
 
+def test_without_pairs_nobody_is_preempted(model: Path, tmp_path: Path, hotbunk: Callable[..., Ended]) -> None:
+    few = [*FEW, "--contexts", "64", "--counts", "1", "--pair", "none"]
+    ended = hotbunk("study", "all", model, "--device", "cpu", "--out", tmp_path, *few)
+    assert "nothing to offload" in ended.said
+    made = Results(tmp_path)
+    assert made.rows("concurrency") and made.rows("context") and not made.rows("preemption")
+
+
 def test_a_break_keeps_what_was_measured_and_the_rest_follows(
     model: Path, tmp_path: Path, environment: dict[str, str], hotbunk: Callable[..., Ended]
 ) -> None:

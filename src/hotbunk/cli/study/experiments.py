@@ -37,7 +37,9 @@ Run = Annotated[int | None, typer.Option(min=2, help="Tokens of B's answer.", sh
 Pairs = Annotated[
     list[str] | None,
     typer.Option(
-        "--pair", help="A,B by name: A makes way for B; may be repeated.", show_default="each model for the next"
+        "--pair",
+        help="A,B by name: A makes way for B; may be repeated. Or none.",
+        show_default="each model for the next",
     ),
 ]
 Counts = Annotated[str | None, typer.Option(help="Numbers of sequences, like 1,8,32.", show_default="1 to 32")]

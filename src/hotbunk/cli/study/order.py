@@ -146,6 +146,8 @@ def _pairs(given: Sequence[str], names: Sequence[str]) -> list[Pair]:
     """Those asked for; else each model for the next, the last for the first, and one alone for a copy of itself."""
     from hotbunk.study.preemption import Pair
 
+    if [*given] == ["none"]:
+        return []
     parts = [each.split(",") for each in given] or [
         list(pair) for pair in zip(names, [*names[1:], names[0]], strict=True)
     ]
