@@ -8,13 +8,16 @@ Nothing is measured here: it reads docs/measurements/ and the shapes' bytes, and
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 
 import numpy as np
+import records
 from scipy.optimize import brentq
 
+from hotbunk.costs.record import Kind, Record
 from hotbunk.study.described import described
 from hotbunk.study.lines import Line, Sides, fit
 from hotbunk.study.paper import KEPT
@@ -26,6 +29,8 @@ EIGHT = replace(SHAPES["qwen3-8b"], architecture="llama")
 """The suite's 8B."""
 STUDIED = ("llama3-8b", "qwen3-32b", "llama2-70b")
 NINETY = 0.9
+CONTEXTS = (64, 512, 2048, 4096, 7400, 16384)
+"""Tokens that a sequence has behind it, of what is measured."""
 KV_LIMITS = (0.015, 0.05, 0.10)
 """Shares of a preemption from which on the KV cache might be said to count; the first is the study's largest."""
 
@@ -179,9 +184,42 @@ def ordinary() -> Iterator[str]:
     yield f"  {shares[0]:.1%} to {shares[1]:.1%} of the preemption (the study: 0.6 to 1.5 % at up to 5,000 tokens)"
 
 
+def together() -> Iterator[str]:
+    """What more sequences, and more tokens behind one, make of a step with all layers on the device."""
+    _, models = records.read(MEASUREMENTS / "costs-h100.csv")
+    whole = {
+        name: [
+            record
+            for record in measured.records
+            if record.kind is Kind.DECODE and record.placement.layers == len(measured.anatomy.layers)
+        ]
+        for name, measured in models.items()
+    }
+    yield "A step with all layers on the device (profile): ms by sequences at once, each with less than 100 tokens"
+    for name, steps in whole.items():
+        few = [record for record in steps if record.tokens < 100]
+        yield f"  {name + ' ' + SHAPES[name].type:16} {_by(few, lambda record: record.sequences)}"
+    yield "  and of one sequence: ms by tokens behind it, about"
+    for name, steps in whole.items():
+        alone = [record for record in steps if record.sequences == 1]
+        yield f"  {name + ' ' + SHAPES[name].type:16} {_by(alone, _behind)}"
+
+
+def _behind(record: Record) -> int:
+    return min(CONTEXTS, key=lambda tokens: abs(tokens - record.tokens))
+
+
+def _by(found: Sequence[Record], which: Callable[[Record], int]) -> str:
+    """Medians in milliseconds."""
+    groups: dict[int, list[float]] = {}
+    for record in found:
+        groups.setdefault(which(record), []).append(1e3 * record.seconds)
+    return "   ".join(f"{key:,}: {median(groups[key]):.2f}" for key in sorted(groups))
+
+
 def main() -> None:
     """Print all of them."""
-    parts = (cliff, ninety, order, slower, constant, negligible, ordinary)
+    parts = (cliff, ninety, order, slower, together, constant, negligible, ordinary)
     print("\n\n".join("\n".join(part()) for part in parts))
 
 

@@ -12,7 +12,7 @@ from hotbunk.cli import main
 from hotbunk.cli.profile import session
 from hotbunk.costs.roofline import Roofline, Side
 
-SIDE = Side({"F16": 1e10, "Q4_K": 8e9}, {"F16": 3e10, "Q4_K": 4e10}, 1e-6, 1e-5)
+SIDE = Side({"F16": 1e10, "Q4_K": 8e9}, {"F16": 3e10, "Q4_K": 4e10}, 5e9, 1e-6, 1e-5)
 LINE = Roofline(SIDE, SIDE, None, None, 1e10, 1e10, None, False)
 SMALL = ["--device", "cpu", "--threads", "1", "--context", "256", "--slots", "2"]
 

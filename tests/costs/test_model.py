@@ -14,8 +14,8 @@ from hotbunk.costs.record import Kind, Record
 from hotbunk.costs.roofline import Roofline, Side
 from hotbunk.placement import Footprint, Placement
 
-GPU = Side({"F16": 2.75e12, "Q4_K": 2.0e12}, {"F16": 3e14, "Q4_K": 2e14}, 2e-6, 30e-6)
-CPU = Side({"F16": 8e10, "Q4_K": 6e10}, {"F16": 1.2e12, "Q4_K": 1e12}, 1e-6, 20e-6)
+GPU = Side({"F16": 2.75e12, "Q4_K": 2.0e12}, {"F16": 3e14, "Q4_K": 2e14}, 5e12, 2e-6, 30e-6)
+CPU = Side({"F16": 8e10, "Q4_K": 6e10}, {"F16": 1.2e12, "Q4_K": 1e12}, 1e10, 1e-6, 20e-6)
 MACHINE = Roofline(GPU, CPU, 54e9, 54e9, 7e9, 10e9, 40e9, True)
 
 
@@ -48,13 +48,19 @@ def test_the_roofline_alone_is_of_use(anatomy: Anatomy, layers: int, speed: floa
     assert 1 / costs.decode(place(anatomy, layers), [64]).seconds == pytest.approx(speed, rel=0.3)
 
 
+def test_attention_on_the_host_is_as_fast_as_its_cores_multiply() -> None:
+    costs, half = Costs.prior(LARGE, MACHINE), place(LARGE, 19)
+    more = costs.decode(half, [4096] * 4).seconds - costs.decode(half, [256] * 4).seconds
+    assert more == pytest.approx(4 * (4096 - 256) * 18 * 2 * 32 * 128 / CPU.attend, rel=0.1)
+
+
 def test_moves_take_their_bytes_over_the_bus() -> None:
     costs, full = Costs.prior(LARGE, MACHINE), place(LARGE, 37)
-    assert costs.promote(full).seconds == pytest.approx(full.device.weights / 54e9, rel=0.1)
+    assert costs.promote(full).seconds == pytest.approx(full.device.weights / 54e9, rel=0.15)
     assert costs.load(full, pinned=False).seconds > 5 * costs.load(full).seconds
     less = place(LARGE, 31)
     back = costs.promote(full, before=less).seconds
-    assert back == pytest.approx((full.device.weights - less.device.weights) / 54e9, rel=0.2)
+    assert back == pytest.approx((full.device.weights - less.device.weights) / 54e9, rel=0.3)
     assert costs.promote(less, before=full).seconds < back
     assert costs.state(6000) == 6000 * 36 * 4096
     assert costs.kv_out(full, 6000).seconds == pytest.approx(costs.state(6000) / 54e9, rel=0.2)

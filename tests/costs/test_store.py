@@ -17,7 +17,7 @@ from hotbunk.llama.gguf import read
 from hotbunk.placement import Footprint, Placement
 
 HERE = Machine("H100", "580.1", "Xeon", 16, 15, "0.3.36")
-SIDE = Side({"F16": 1e12}, {"F16": 1e14}, 2e-6, 1e-5)
+SIDE = Side({"F16": 1e12}, {"F16": 1e14}, 5e12, 2e-6, 1e-5)
 ROOFLINE = Roofline(SIDE, SIDE, 5e10, 5e10, 7e9, 1e10, 4e10, True)
 RECORD = Record(Kind.DECODE, Placement(3, 512, 2, Footprint(10, 20, 30)), 0.25, sequences=2, tokens=100, check=True)
 
@@ -68,8 +68,22 @@ def test_a_store_of_a_newer_hotbunk_is_left_alone(tmp_path: Path) -> None:
     Store(path).close()
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA user_version = 99")
-    with pytest.raises(ConfigError, match=r"newer hotbunk \(format 99, this one knows 1\).*--store"):
+    with pytest.raises(ConfigError, match=r"newer hotbunk \(format 99, this one knows 2\).*--store"):
         Store(path)
+
+
+def test_of_an_older_store_what_still_holds_is_kept(tmp_path: Path, anatomy: Anatomy) -> None:
+    path = tmp_path / "costs.sqlite"
+    with Store(path) as store:
+        store.keep_roofline(HERE, ROOFLINE)
+        for kind in (Kind.DECODE, Kind.LOAD, Kind.UNLOAD):
+            store.add(HERE, "abc", "tiny", anatomy, replace(RECORD, kind=kind))
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 1")
+    for _ in range(2):
+        with Store(path) as store:
+            assert store.roofline(HERE) is None
+            assert store.records(HERE, "abc") == [RECORD]
 
 
 def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:

@@ -52,9 +52,10 @@ def test_moves_tell_their_bytes_and_pieces(probes: Probes, smollm2: Path) -> Non
 def test_steps_of_several_sequences_and_prompts(probes: Probes) -> None:
     probes.stand(probes.place(31, 256, 3))
     records = probes.decode(3, 40)
-    assert kinds(records) == [Kind.PREFILL] * 3 + [Kind.DECODE]
-    assert (records[-1].sequences, records[-1].tokens) == (3, 40)
-    assert {record.tokens for record in records[:3]} == {34}
+    assert kinds(records) == [Kind.PREFILL] * 3 + [Kind.DECODE] * 2
+    assert [record.sequences for record in records[3:]] == [3, 1]
+    assert 14 < records[3].tokens < records[4].tokens <= 40
+    assert {record.tokens for record in records[:3]} == {14}
     prompt = probes.prefill(100)
     assert (prompt.kind, prompt.tokens) == (Kind.PREFILL, 100)
     assert all(record.seconds > 0 for record in [*records, prompt])
@@ -85,7 +86,7 @@ def test_points_and_roofline_make_costs(probes: Probes, wire: Wire, smollm2: Pat
     assert min(*rates.host.read.values(), *rates.host.multiply.values(), rates.host.launch) > 0
     anatomy = dissect(read(smollm2), "small")
     probes.stand(probes.place(31, 256, 2))
-    records = [record for count in (1, 2) for record in probes.decode(count, 60)]
+    records = probes.decode(2, 60)
     fitted = Costs.fitted(anatomy, rates, records)
     assert fitted.fits[Kind.DECODE].count == 2
     assert errors(fitted, records)[Kind.DECODE] <= errors(Costs.prior(anatomy, rates), records)[Kind.DECODE]

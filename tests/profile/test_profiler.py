@@ -54,6 +54,9 @@ class Invented:
         load = self._timed(Record(Kind.LOAD, to, 0.0, moved=more, pieces=to.layers))
         return [*([load] if more > 0 else []), self._timed(Record(Kind.CONTEXT, to, 0.0))]
 
+    def reload(self, to: Placement) -> list[Record]:
+        return [*self.leave(), *self.stand(to)]
+
     def leave(self) -> list[Record]:
         self.standing = None
         return []

@@ -16,12 +16,14 @@ class Side:
     """The device, or the host's CPU with the threads that the worker uses.
 
     ``read``: bytes of weights a second, by type, in a product with one vector. ``multiply``: multiplications a second,
-    by type, in a product with 512 of them. ``launch``: seconds of one tiny operation of many; ``overhead``: seconds of
-    an evaluation besides its operations (dispatch, synchronising).
+    by type, in a product with 512 of them. ``attend``: multiplications a second of one token with a long KV cache.
+    ``launch``: seconds of one tiny operation of many; ``overhead``: seconds of an evaluation besides its operations
+    (dispatch, synchronising).
     """
 
     read: Mapping[str, float]
     multiply: Mapping[str, float]
+    attend: float
     launch: float
     overhead: float
 

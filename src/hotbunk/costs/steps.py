@@ -2,22 +2,25 @@
 
 Symbols: ``W`` bytes of weights that a side reads (of a mixture's experts the share that a batch picks, see
 ``anatomy``), ``E`` elements of them that a token is multiplied with, ``K`` bytes of KV cache of one sequence on a side,
-``A`` multiplications of attention; index d: device, h: host. ``split`` is 1 where a token crosses the bus.
+``A`` multiplications of attention; index d: device, h: host. ``split`` is 1 where a token crosses the bus. ``L`` layers
+take a few operations each, of which a decode step of one sequence is a graph that the device replays, while others are
+dispatched one by one.
 
 **Decode**, ``n`` sequences whose longest has ``c`` tokens behind it (libllama pads to 256, and evaluates all streams of
 a batch at the longest's length, ``llama_kv_cache::get_n_kv``):
 
-    t = step + n * sequence + L_d * layer_d + L_h * layer_h + split * cross
-        + sum_k hat_k(n) * (W_d / B_d(k) + W_h / B_h(k)) + n * K_d(c) / kv_d + n * K_h(c) / kv_h
+    t = step + n * sequence + L_d * layer_d + L_h * layer_h + split * (cross + n * carry)
+        + sum_k hat_k(n) * (W_d / B_d(k) + W_h / B_h(k)) + n * T_d(c) + n * T_h(c)
 
 ``B(k)`` is the bandwidth that weights are really read with in a batch of ``k`` sequences, for ``k`` in ``BATCHES``, and
 ``hat_k`` the share of ``k`` when ``n`` is interpolated between its neighbours. At its best a side takes
-``max(W / read, k E / multiply)``. From ``STREAMED`` tokens on, a device that streams reads the host's weights over the
-bus and multiplies with them itself; ``W_h`` then counts for it, and ``stream`` is their way over the bus.
+``max(W / read, k E / multiply)``, and for attention ``T(c) = max(K(c) / read, A(c) / attend)``. Beyond ``STREAMED``
+tokens at once a device that streams reads the host's weights over the bus and multiplies with them itself, and attends
+to the host's KV cache; ``W_h`` and ``A_h`` then count for it, and ``stream`` is their way over the bus.
 
 **Prefill** of ``P`` tokens behind ``s``, in chunks of ``CHUNK``:
 
-    t = start + chunks * (chunk + split * cross) + chunks * (W_d / B_d + stream) + P * E_d / F_d
+    t = start + chunks * (L * chunk + split * cross) + chunks * (W_d / B_d + stream) + P * E_d / F_d
         + W_h / B_h + P_h * E_h / F_h + A_d / a_d + A_h / a_h
 
 where ``P_h`` are the tokens of chunks that the host evaluates its layers for, and ``W_h`` is read once for each of
@@ -42,7 +45,14 @@ PAD = 256
 """Tokens, to whose multiples libllama rounds contexts."""
 _STEP = 100e-6  # seconds of the worker's own work for a step: socket, loop, sampling's set-up
 _SEQUENCE = 100e-6  # seconds to choose one token among a vocabulary
-_CROSS = 50e-6  # seconds to hand activations from side to side
+_CROSS, _CARRY = (
+    1e-3,
+    0.2e-3,
+)  # seconds to hand over from side to side, where threads wait to be woken, and for each row
+_START = 2e-3  # seconds to plan the graph of a prompt, whose shape is a new one
+_APART, _CHUNKED = 2, 12
+"""A layer whose operations are dispatched one by one takes so many times as long as an evaluation of one, by its
+launches alone: few sequences' decode step, a chunk of many tokens."""
 
 
 def _batches(side: str, words: str) -> list[Term]:
@@ -63,15 +73,16 @@ DECODE = (
     Term("layer_device", "each layer on the device", "s", 1.0),
     Term("layer_host", "each layer on the host", "s", 1.0),
     Term("cross", "crossing the bus", "s", 2.0),
+    Term("carry", "crossing the bus, each sequence", "s", 2.0),
     *_batches("device", "device"),
     *_batches("host", "host"),
     Term("stream", "weights on the host, copied to the device", "B", 0.3),
-    Term("kv_device", "KV cache on the device", "B", 1.0),
-    Term("kv_host", "KV cache on the host", "B", 1.0),
+    Term("kv_device", "attention on the device, one token's", "mul", 1.0),
+    Term("kv_host", "attention on the host, one token's", "mul", 1.0),
 )
 PREFILL = (
     Term("start", "one prefill, whatever its length", "s", 1.0),
-    Term("chunk", "each chunk", "s", 1.0),
+    Term("chunk", "each layer, each chunk", "s", 1.0),
     Term("cross", "crossing the bus, each chunk", "s", 2.0),
     Term("read_device", "weights on the device, read for each chunk", "B", 0.5),
     Term("multiply_device", "weights on the device, multiplied with each token", "mul", 0.5),
@@ -88,24 +99,28 @@ def decode(sides: Sides, roofline: Roofline, record: Record) -> Array:
     n, device, host = record.sequences, sides.device, sides.host
     context = -(-max(record.tokens, 1) // PAD) * PAD
     spread, busy = sides.anatomy.spread(n), sides.anatomy.busy
-    streamed = roofline.streams and n >= STREAMED
+    streamed = roofline.streams and n > STREAMED
     hats = _hats(n)
-    here = _batch(device, spread, busy)
-    there = _batch(host, spread, busy)
+    here, attending = _batch(device, spread, busy), n * device.attending(context)
+    there, away = _batch(host, spread, busy), n * host.attending(context)
+    carried = 0.0
     if streamed:  # what the device reads then has just been copied there
+        carried = host.bytes(spread) / roofline.to_device(True) + n * host.kv(context) / roofline.h2d_pageable
         here, there = here + there * (device.attended / host.attended), 0 * there
+        attending, away = attending + away * (device.alone / host.alone), 0.0
     return np.array(
         [
             _STEP + roofline.device.overhead + (roofline.host.overhead if host.layers else 0.0),
             n * _SEQUENCE,
-            device.launches,
-            host.launches,
+            device.launches if n == 1 else _APART * device.layers * roofline.device.overhead,
+            host.launches if n == 1 else _APART * host.layers * roofline.host.overhead,
             _CROSS if sides.split else 0.0,
+            n * _CARRY if sides.split else 0.0,
             *(hats * here),
             *(hats * there),
-            host.bytes(spread) / roofline.to_device(True) if streamed else 0.0,
-            n * device.kv(context) * device.attended,
-            n * host.kv(context) * host.attended,
+            carried,
+            attending,
+            away,
         ]
     )
 
@@ -114,22 +129,26 @@ def prefill(sides: Sides, roofline: Roofline, record: Record) -> Array:
     """Seconds by the roofline of each term of ``PREFILL``, shape (terms,)."""
     device, host, busy = sides.device, sides.host, sides.anatomy.busy
     total = np.zeros(len(PREFILL))
-    total[0] = _STEP + _SEQUENCE
+    total[0] = _START + _STEP + _SEQUENCE
     for start, tokens in _chunks(record.start, record.tokens):
-        spread = sides.anatomy.spread(tokens)
+        spread, seen = sides.anatomy.spread(tokens), start + tokens
         streamed = roofline.streams and tokens >= STREAMED
         share = device.paired / host.paired if streamed else 0.0  # how long the device takes for the host's work
+        attending = tokens * host.attending(start + (tokens + 1) // 2)
+        streaming = 0.0
+        if streamed:
+            streaming = host.bytes(spread) / roofline.to_device(record.pinned) + host.kv(seen) / roofline.h2d_pageable
         total += [
             0.0,
-            roofline.device.overhead + device.launches + (roofline.host.overhead + host.launches if host.layers else 0),
+            _CHUNKED * (device.layers * roofline.device.overhead + host.layers * roofline.host.overhead),
             _CROSS if sides.split else 0.0,
             device.reading(spread),
             tokens * (device.multiplying(busy) + share * host.multiplying(busy)),
-            host.bytes(spread) / roofline.to_device(record.pinned) if streamed else 0.0,
+            streaming,
             0.0 if streamed else host.reading(spread),
             0.0 if streamed else tokens * host.multiplying(busy),
-            device.attention(start, tokens) * device.paired,
-            host.attention(start, tokens) * host.paired,
+            (device.attention(start, tokens) + (host.attention(start, tokens) if streamed else 0.0)) * device.paired,
+            0.0 if streamed else attending,
         ]
     return total
 

@@ -22,8 +22,13 @@ from hotbunk.errors import ConfigError
 
 __all__ = ["Known", "Store", "default_path"]
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised whenever what is stored changes its meaning."""
+_SECOND = """
+UPDATE machines SET roofline = NULL;
+DELETE FROM records WHERE kind IN ('load', 'unload');
+"""
+"""What of a store of format 1 is to be measured anew: rooflines lack attention, and moves had shells opened in them."""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS machines (key TEXT PRIMARY KEY, machine TEXT NOT NULL, roofline TEXT);
 CREATE TABLE IF NOT EXISTS models (content TEXT PRIMARY KEY, name TEXT NOT NULL, anatomy TEXT NOT NULL);
@@ -147,12 +152,16 @@ class Store:
                 f"{self.path} was written by a newer hotbunk (format {version}, this one knows {SCHEMA}); "
                 "update hotbunk, or name another file with --store"
             )
-        if version < SCHEMA:
+        if version == SCHEMA:
+            return
+        if version == 1:
+            self._database.executescript(_SECOND)
+        else:
             if self._one("SELECT count(*) FROM sqlite_master")[0]:
                 raise ConfigError(f"{self.path} is a database of something else; name another file with --store")
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.executescript(_TABLES)
-            self._database.execute(f"PRAGMA user_version = {SCHEMA}")
+        self._database.execute(f"PRAGMA user_version = {SCHEMA}")
 
     def _one(self, query: str, *values: str) -> tuple[Any, ...]:
         with self._told():

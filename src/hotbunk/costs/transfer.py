@@ -3,15 +3,15 @@
 Symbols: ``B`` bytes, ``p`` pieces (layers are moved and given back one by one).
 
     load     t = start + p * piece + B_pinned / h2d_pinned + B_pageable / h2d_pageable
-    context  t = start + split * arrange + K_d / clear_d + K_h / clear_h + L * layer
+    context  t = start + split * arrange + K_d / clear_d + K_h / pin + L * layer
     unload   t = start + p * piece + B / release
-    kv_out   t = start + K_d / d2h + K_h / copy          kv_in alike, with h2d
+    kv_out   t = start(L) + K_d / d2h + K_h / copy          kv_in alike, with h2d
     pin      t = start + B / pin
 
 A load is the promotion alone. Where host memory is pinned the copies run by themselves and the context is made
 meanwhile, so both together take ``max(load, context)``, and their sum elsewhere (``Costs.load``). ``K_d`` and ``K_h``
 are the parts of the KV cache on the device and on the host: of the whole cache, which is cleared, for a context, and of
-one sequence's state for the others.
+one sequence's state for the others, which goes layer by layer. Host memory for a KV cache is pinned where it can be.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from hotbunk.costs.work import Sides
 
 __all__ = ["RELEASE", "TRANSFERS", "transfer"]
 
-_START, _PIECE = 2e-3, 0.3e-3  # seconds of one move, and of one allocation by a GPU's driver
-_CONTEXT, _ARRANGE, _LAYER = 10e-3, 20e-3, 0.3e-3  # seconds of planning libllama's graphs
+_START, _PIECE = 5e-3, 0.8e-3  # seconds of one move, and of one piece's allocation or release by a GPU's driver
+_CARRIED, _COPIED = 0.2e-3, 25e-6  # seconds of one transfer, and of its copies of a layer
+_CONTEXT, _ARRANGE, _LAYER = 25e-3, 20e-3, 0.3e-3  # seconds of planning libllama's graphs
 RELEASE = 1e12
 """Bytes a second that a driver is taken to take back."""
 
@@ -73,18 +74,20 @@ def transfer(sides: Sides, roofline: Roofline, record: Record) -> Array:
     if kind is Kind.PIN:
         return np.array([_START, size / (roofline.pin or roofline.h2d_pageable)])
     if kind is Kind.CONTEXT:
-        return _context(sides, record)
+        return _context(sides, roofline, record)
     rate = roofline.to_host if kind is Kind.KV_OUT else roofline.to_device
     device = size * _share(record)
-    # a copy reads and writes
-    return np.array([_START, device / rate(record.pinned), 2 * (size - device) * sides.host.attended])
+    # one thread copies what is on the host, as it does before bytes cross the bus from pageable memory
+    times = [device / rate(record.pinned), (size - device) / roofline.h2d_pageable]
+    return np.array([_CARRIED + len(sides.anatomy.layers) * _COPIED, *times])
 
 
-def _context(sides: Sides, record: Record) -> Array:
+def _context(sides: Sides, roofline: Roofline, record: Record) -> Array:
     place = record.placement
-    clearing = place.device.kv * sides.device.attended, place.host.kv * sides.host.attended
+    there = place.host.kv / roofline.pin if roofline.pin else place.host.kv * sides.host.attended
     split = _ARRANGE if sides.split else 0.0
-    return np.array([_CONTEXT, split, len(sides.anatomy.layers) * _LAYER, *clearing])
+    layers = len(sides.anatomy.layers) * _LAYER
+    return np.array([_CONTEXT, split, layers, place.device.kv * sides.device.attended, there])
 
 
 def _share(record: Record) -> float:

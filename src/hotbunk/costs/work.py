@@ -23,7 +23,7 @@ class Work:
     ``dense_multiply`` and ``experts_multiply`` those to multiply one token with them in a large batch. ``launches`` is
     the seconds that the operations of its layers take to launch. ``rows`` (bytes of KV cache for each token) and
     ``pairs`` (multiplications for each pair of tokens) are grouped by window; ``attended`` is seconds for each byte of
-    KV cache, ``paired`` seconds for each pair.
+    KV cache, ``paired`` and ``alone`` seconds for each pair of a large batch, and of one token.
     """
 
     layers: int
@@ -38,6 +38,7 @@ class Work:
     pairs: tuple[tuple[int, int], ...]
     attended: float
     paired: float
+    alone: float
 
     def bytes(self, spread: float) -> float:
         """Bytes of weights read, with that share of the experts."""
@@ -54,6 +55,10 @@ class Work:
     def kv(self, tokens: int) -> int:
         """Bytes of KV cache that a token reads which has so many behind it."""
         return _seen(self.rows, tokens)
+
+    def attending(self, tokens: int) -> float:
+        """Seconds for a token that has so many behind it: it reads them, and multiplies with them."""
+        return max(self.kv(tokens) * self.attended, _seen(self.pairs, tokens) * self.alone)
 
     def attention(self, start: int, tokens: int) -> float:
         """Multiplications of attention while tokens ``start`` to ``start + tokens`` are evaluated.
@@ -102,6 +107,7 @@ def _work(share: Share, side: Side) -> Work:
         pairs=_by_window((layer.window, layer.pairs) for layer in share.cached),
         attended=side.reading({"F16": 1.0}),
         paired=side.multiplying({"F16": 1.0}, 1.0),
+        alone=1 / side.attend,
     )
 
 

@@ -2,7 +2,7 @@
 
 ``python -m hotbunk.llama.roofline --device CUDA0 --threads 15`` prints it as JSON. Each rate is the best of a few
 evaluations of one libggml graph, on memory that no cache holds: products of weights with one vector (reading), with
-512 (multiplying), chains of tiny operations (launching).
+512 (multiplying), attention of one token to a KV cache (attending), chains of tiny operations (launching).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ TYPES = {"F16": 1, "BF16": 30, "Q8_0": 8, "Q6_K": 14, "Q4_K": 12, "Q4_0": 2}
 """The types measured, with their numbers in ``enum ggml_type``; the others are taken for the nearest."""
 _F32 = 0
 _WIDTH, _COLUMNS, _STREAMED = 4096, 512, 32
+_HEADS, _KV_HEADS, _HEAD, _CACHED = 32, 8, 128, 4096  # attention as 8B models have it, to so many tokens
 _CHAIN = 200  # tiny operations in a row
 _ROUNDS = 4
 _DESCRIBED = 1 << 20  # bytes that a graph's description may take
@@ -36,6 +37,8 @@ _FILL = 0x11  # as bytes of any type it makes small, ordinary numbers
 
 _matrix = bind(base, "ggml_new_tensor_2d", Pointer, Pointer, C.c_int, C.c_int64, C.c_int64)
 _mul_mat = bind(base, "ggml_mul_mat", Pointer, Pointer, Pointer, Pointer)
+_tensor = bind(base, "ggml_new_tensor_3d", Pointer, Pointer, C.c_int, *[C.c_int64] * 3)
+_attention = bind(base, "ggml_flash_attn_ext", Pointer, *[Pointer] * 5, *[C.c_float] * 3)
 _scale = bind(base, "ggml_scale", Pointer, Pointer, Pointer, C.c_float)
 _nbytes = bind(base, "ggml_nbytes", Size, Pointer)
 _graph = bind(base, "ggml_new_graph", Pointer, Pointer)
@@ -55,17 +58,18 @@ _address = bind(base, "ggml_backend_reg_get_proc_address", Pointer, Pointer, C.c
 
 @dataclass(frozen=True, slots=True)
 class _Extent:
-    """How much to read (bytes) and how many rows to multiply with: enough to time, little enough to wait for."""
+    """How much to read (bytes), how many rows to multiply with, and how often: enough to time, little to wait for."""
 
     read: int
     rows: int
+    times: int
     bus: int
 
 
 _EXTENTS = {
-    "gpu": _Extent(1 << 30, 16384, 1 << 28),
-    "cpu": _Extent(1 << 28, 1024, 1 << 26),
-    "quick": _Extent(1 << 26, 256, 1 << 24),
+    "gpu": _Extent(1 << 30, 4096, 8, 1 << 28),
+    "cpu": _Extent(1 << 28, 1024, 1, 1 << 26),
+    "quick": _Extent(1 << 26, 256, 1, 1 << 24),
 }
 
 
@@ -87,6 +91,7 @@ class _Bench:
         return {
             "read": {name: self._reading(kind) for name, kind in kinds.items()},
             "multiply": {name: self._multiplying(kind) for name, kind in kinds.items()},
+            "attend": self._attending(),
             "launch": max(many - one, 1e-9) / (_CHAIN - 1),
             "overhead": one,
         }
@@ -116,8 +121,21 @@ class _Bench:
     def _multiplying(self, kind: int) -> float:
         """Multiplications a second."""
         with scratch(_DESCRIBED) as context:
-            rows = self._extent.rows
-            return _WIDTH * rows * _COLUMNS / self._time(context, [_product(context, kind, rows, _COLUMNS)])
+            rows, times = self._extent.rows, self._extent.times
+            nodes = [_product(context, kind, rows, _COLUMNS) for _ in range(times)]
+            return _WIDTH * rows * _COLUMNS * times / self._time(context, nodes)
+
+    def _attending(self) -> float:
+        """Multiplications a second; where there is no such operation, as fast as F16 weights are read."""
+        with scratch(_DESCRIBED) as context:
+            supported = _supports(self._device.handle, _attend(context))
+        if not supported:
+            return self._reading(TYPES["F16"]) / 2
+        size = 2 * 2 * _KV_HEADS * _HEAD * _CACHED
+        count = max(1, self._extent.read // size // 8)
+        with scratch(_DESCRIBED) as context:
+            pairs = 2 * _HEADS * _HEAD * _CACHED * count
+            return pairs / self._time(context, [_attend(context) for _ in range(count)])
 
     def _chain(self, length: int) -> float:
         with scratch(_DESCRIBED) as context:
@@ -184,6 +202,14 @@ def _product(context: int, kind: int, rows: int, columns: int) -> int:
     """Weights of a type, ``rows`` by ``_WIDTH``, times so many vectors."""
     product: int = _mul_mat(context, _matrix(context, kind, _WIDTH, rows), _matrix(context, _F32, _WIDTH, columns))
     return product
+
+
+def _attend(context: int) -> int:
+    """One token's attention to a KV cache of its own."""
+    query = _tensor(context, _F32, _HEAD, 1, _HEADS)
+    keys, values = (_tensor(context, TYPES["F16"], _HEAD, _CACHED, _KV_HEADS) for _ in range(2))
+    node: int = _attention(context, query, keys, values, None, _HEAD**-0.5, 0.0, 0.0)
+    return node
 
 
 def main() -> None:

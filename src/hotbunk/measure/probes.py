@@ -29,9 +29,11 @@ from hotbunk.worker.protocol import (
 __all__ = ["STEPS", "Probes"]
 
 STEPS = 8
-"""Decode steps of which the median counts."""
+"""Decode steps of which the median counts, at most."""
+_FEWEST, _LONG = 3, 0.5  # fewer do, but not fewer than that, once they took so many seconds together
 _WARM = 2  # steps before them: libllama plans its graphs at the first
-_CARRIES = 3  # times that a state goes out and in
+_CHUNK = 512  # tokens of a prompt that are evaluated in one turn, between two steps of those who decode
+_CARRIES, _LOADS = 3, 3  # times that a state goes out and in, that a model is loaded
 
 
 class Probes:
@@ -72,6 +74,14 @@ class Probes:
         self._warm()
         return list(moved(report, before))
 
+    def reload(self, place: Placement) -> list[Record]:
+        """Load it anew a few times: a driver takes now and then twice as long for what it has just been given back."""
+        left, came = self.leave(), list[list[Record]]()
+        for _ in range(_LOADS):
+            came.append(self.stand(place))
+            left += self.leave() if len(came) < _LOADS else []
+        return [*left, *map(_middle, zip(*came, strict=True))]
+
     def leave(self) -> list[Record]:
         """Have nothing of it on the device."""
         if self.standing is None:
@@ -81,21 +91,34 @@ class Probes:
         return [left(report, place)]
 
     def decode(self, sequences: int, tokens: int) -> list[Record]:
-        """A step of so many sequences with about so many tokens behind each, and the prefills that led there."""
-        place = self._ready(tokens + STEPS + 2 * _WARM + sequences, sequences)
-        start = max(1, tokens - STEPS // 2 - _WARM)
+        """Steps of so many sequences, then of half as many, down to one, and the prefills that led there.
+
+        The one that is ahead has about ``tokens`` behind it; each record says how many.
+        """
+        counts = [sequences >> halved for halved in range(sequences.bit_length())]
+        ahead = (STEPS + 2 * _WARM) * len(counts) + (sequences - 1) * -(-tokens // _CHUNK)
+        start = max(1, tokens - ahead)
+        place = self._ready(start + ahead, sequences)
         numbers = [self._wire.start(self.model, prompt(start, seed), place.context) for seed in range(sequences)]
-        steps, records = list[float](), list[Record]()
-        while len(steps) < STEPS + _WARM:
-            report = self._wire.receive()
-            self._check(numbers)
-            if isinstance(report, Produced) and report.prefilled:
-                records.append(Record(Kind.PREFILL, place, report.seconds, tokens=report.prefilled))
-            elif isinstance(report, Produced) and len(report.tokens) == sequences:
-                steps.append(report.seconds)
-        for number in numbers:
-            self._wire.cancel(number)
-        return [*records, _point(Record(Kind.DECODE, place, 0.0, sequences, tokens), steps[_WARM:])]
+        records, made = list[Record](), start
+        for count in counts:
+            for number in numbers[count:]:
+                self._wire.cancel(number)
+            numbers = numbers[:count]
+            seconds = list[float]()
+            while not _settled(seconds):
+                report = self._wire.receive()
+                self._check(numbers)
+                if not isinstance(report, Produced):
+                    continue
+                made += any(token.sequence == numbers[0] for token in report.tokens)
+                if report.prefilled:
+                    records.append(Record(Kind.PREFILL, place, report.seconds, tokens=report.prefilled))
+                elif len(report.tokens) == count:
+                    seconds.append(report.seconds)
+            records.append(_point(Record(Kind.DECODE, place, 0.0, count, made), seconds[_WARM:]))
+        self._wire.cancel(numbers[0])
+        return records
 
     def prefill(self, tokens: int) -> Record:
         """A prompt of so many tokens."""
@@ -142,8 +165,19 @@ class Probes:
                 )
 
 
+def _settled(seconds: Sequence[float]) -> bool:
+    """Whether enough steps were timed."""
+    counted = seconds[_WARM:]
+    return len(counted) >= STEPS or (len(counted) >= _FEWEST and sum(counted) >= _LONG)
+
+
 def _carried(reports: Sequence[Suspended] | Sequence[Resumed], place: Placement, tokens: int) -> Record:
     return _point(carried(reports[-1], place, tokens), [report.seconds for report in reports])
+
+
+def _middle(records: Sequence[Record]) -> Record:
+    """The same measured several times."""
+    return _point(records[0], [record.seconds for record in records])
 
 
 def _point(point: Record, seconds: Sequence[float]) -> Record:

@@ -13,7 +13,7 @@ is, up to a factor, the information that a measurement as good as the aim adds (
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from random import Random
 from statistics import fmean
@@ -22,7 +22,7 @@ from hotbunk.costs.model import Costs
 from hotbunk.costs.record import Kind, Record
 from hotbunk.placement import Placement
 
-__all__ = ["AIMS", "Point", "choose", "enough", "grid", "held_out"]
+__all__ = ["AIMS", "Point", "choose", "enough", "grid", "halved", "held_out"]
 
 AIMS = {Kind.DECODE: 0.05, Kind.PREFILL: 0.10, Kind.LOAD: 0.10, Kind.KV_OUT: 0.10, Kind.KV_IN: 0.10}
 """Mean absolute relative error at which a kind is known well enough."""
@@ -31,8 +31,9 @@ _RESIDENCIES = (1.0, 0.0, 0.5, 0.9, 0.75, 0.25, 0.97)
 _TOKENS = (64, 512, 2048, 4096, 8192, 16384, 32768)
 _SEQUENCES = (1, 2, 4, 8, 16, 32)
 _JUDGED = 3  # held-out points of a kind before its error is believed
+_LOADS = 3  # times that a model is loaded for a point
 _MOVE = 0.5  # seconds that a move takes besides its own time: warming up, planning graphs
-_STEPS = 12  # decode steps of one measurement
+_STEPS = 6  # decode steps of one measurement, about: fewer where they are slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +112,19 @@ def worth(costs: Costs, point: Point) -> float:
 def cost(costs: Costs, point: Point, standing: Placement | None) -> float:
     """Seconds that measuring it will take, getting there included."""
     place = point.placement
-    seconds = 0.01 if place == standing and point.kind is not Kind.LOAD else costs.load(place).seconds + _MOVE
     if point.kind is Kind.LOAD:
-        return seconds
+        return _LOADS * (costs.load(place).seconds + _MOVE)
+    seconds = 0.01 if place == standing else costs.load(place).seconds + _MOVE
     prefill = costs.prefill(place, point.tokens).seconds
     if point.kind is Kind.DECODE:
-        step = costs.decode(place, [point.tokens] * point.sequences).seconds
-        return seconds + point.sequences * prefill + _STEPS * step
+        steps = sum(costs.decode(place, [point.tokens] * each.sequences).seconds for each in halved(point))
+        return seconds + point.sequences * prefill + _STEPS * steps
     return seconds + prefill
+
+
+def halved(point: Point) -> list[Point]:
+    """A point of decoding, and those that are measured with it: half as many sequences, down to one."""
+    return [replace(point, sequences=point.sequences >> count) for count in range(point.sequences.bit_length())]
 
 
 def enough(errors: Mapping[Kind, Sequence[float]], kinds: Iterable[Kind]) -> bool:

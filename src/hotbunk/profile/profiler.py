@@ -17,7 +17,7 @@ from hotbunk.costs.store import Store
 from hotbunk.errors import OutOfMemory
 from hotbunk.measure.probes import Probes
 from hotbunk.placement import Placement
-from hotbunk.profile.design import AIMS, HELD, Point, choose, enough, grid, held_out
+from hotbunk.profile.design import AIMS, HELD, Point, choose, enough, grid, halved, held_out
 
 __all__ = ["Profiler", "Progress"]
 
@@ -89,7 +89,7 @@ class Profiler:
             point := self._next(points, min(most, end - monotonic()), dice, done)
         ):
             done += 1
-            self._tried.add(point)
+            self._tried.update(halved(point) if point.kind is Kind.DECODE else [point])
             self._take(point, done, end, said)
         return self._known(places)
 
@@ -153,8 +153,7 @@ class Profiler:
 
     def _measured(self, point: Point) -> list[Record]:
         probes = self._probes
-        left = probes.leave() if point.kind is Kind.LOAD else []
-        records = [*left, *probes.stand(point.placement)]
+        records = (probes.reload if point.kind is Kind.LOAD else probes.stand)(point.placement)
         match point.kind:
             case Kind.DECODE:
                 records += probes.decode(point.sequences, point.tokens)

@@ -39,15 +39,18 @@ def _rate(costs: Costs, parameter: Parameter) -> float:
         seconds = float(costs.row(record)[_place(parameter)])
         return (size + costs.anatomy.spread(record.sequences) * experts) / seconds if seconds else 0.0
     what, _, where = name.rpartition("_")
+    side = line.device if where == "device" else line.host
+    if what == "kv" and parameter.kind is Kind.DECODE:
+        return side.attend
     if what in ("read", "multiply", "attend", "kv"):
-        return _work(costs, what, line.device if where == "device" else line.host)
+        return _work(costs, what, side)
     rates = {
         "stream": line.to_device(True),
         "pinned": line.h2d_pinned or 0.0,
         "pageable": line.h2d_pageable,
         "pin": line.pin or line.h2d_pageable,
         "device": line.to_host(True) if parameter.kind is Kind.KV_OUT else line.to_device(True),
-        "host": _work(costs, "kv", line.host) / 2,  # a copy reads and writes
+        "host": line.h2d_pageable,
         "release": RELEASE,
     }
     return rates[name]
@@ -73,7 +76,9 @@ def _sample(costs: Costs, kind: Kind, term: Term) -> Record:
     """A point at which the term counts, once."""
     side, _, batch = term.name.partition("@")
     layers, part = len(costs.anatomy.layers), Footprint(kv=1)
-    placed = 0 if side in ("host", "layer_host") else layers // 2 if term.name in ("cross", "arrange") else layers
+    placed = (
+        0 if side in ("host", "layer_host") else layers // 2 if term.name in ("cross", "carry", "arrange") else layers
+    )
     return Record(kind, Placement(placed, 1, 1, part, part), 0.0, int(batch or 1), 1, moved=1, pieces=1)
 
 

@@ -29,7 +29,7 @@ from hotbunk.simulator.pace import Delays
 
 __all__ = ["Profile", "Profiled", "names", "read", "write"]
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever what a file says changes its meaning."""
 
 
