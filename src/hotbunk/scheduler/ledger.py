@@ -80,7 +80,7 @@ def _bounded(model: Model, bounds: tuple[float, float] | None) -> Model:
 
 def _gone(model: Model, now: float) -> Model:
     """Off the device; a sequence whose suspension was never reported keeps its place as suspended."""
-    back = [replace(s, since=now, held=True) for s in (*model.running, *model.suspending)]
+    back = [s._replace(since=now, held=True) for s in (*model.running, *model.suspending)]
     return model.but(
         phase=Phase.ABSENT,
         placement=None,
@@ -94,14 +94,14 @@ def _gone(model: Model, now: float) -> Model:
 
 def _lost(model: Model, now: float) -> Model:
     """Nothing is left of it in the worker. Those who ran go first again: they have waited since they arrived."""
-    queue = [replace(s, held=False, since=min(s.since, s.arrived) if s.started else s.since) for s in model.sequences()]
+    queue = [s._replace(held=False, since=min(s.since, s.arrived) if s.started else s.since) for s in model.sequences()]
     back = tuple(sorted(queue, key=lambda s: s.since))
     gone = model.but(phase=Phase.ABSENT, placement=None, since=now, over=0.0, retry=0.0)
     return gone.but(queue=back, running=(), suspending=())
 
 
 def _drop(sequences: Iterable[Sequence], number: int) -> tuple[Sequence, ...]:
-    return tuple(s for s in sequences if s.id != number)
+    return tuple([s for s in sequences if s.id != number])
 
 
 def _without(model: Model, number: int, now: float) -> Model:
@@ -120,7 +120,7 @@ def _answered(model: Model, made: int) -> Model:
 def _suspended(model: Model, number: int, made: int, now: float) -> Model:
     """Also one that the worker suspended on its own account (a resize to fewer slots)."""
     out = [s for s in (*model.suspending, *model.running) if s.id == number]
-    back = tuple(replace(s, since=now, held=True, made=max(made, s.made)) for s in out)
+    back = tuple(s._replace(since=now, held=True, made=max(made, s.made)) for s in out)
     return model.but(
         queue=(*model.queue, *back),
         suspending=_drop(model.suspending, number),
@@ -158,7 +158,7 @@ def carry_out(snapshot: Snapshot, action: actions.Decision, over: float, least: 
             found = [s for s in model.queue if s.id == action.sequence and s.held == held]
             _demand(bool(found), action)
             begun = found[0].begun if found[0].started else snapshot.now
-            runs = replace(found[0], since=snapshot.now, started=True, held=False, begun=begun)
+            runs = found[0]._replace(since=snapshot.now, started=True, held=False, begun=begun)
             model = model.but(queue=_drop(model.queue, runs.id), running=(*model.running, runs), used=snapshot.now)
         case actions.Suspend():
             found = [s for s in model.running if s.id == action.sequence]
