@@ -43,7 +43,6 @@ from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
 
 _MANY = 64
 """Turns from which on NumPy is faster."""
-_NOBODY = array("d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,9 @@ def agenda(snapshot: Snapshot, bound: Bound, least: float, everyone: bool = Fals
     owed: list[tuple[array[float], float]] = []
     first, soonest, turns = None, inf, 0
     for model in snapshot.queued:
-        heads = _heads(snapshot, model, everyone)
+        if not (model.resident or (model.retry <= snapshot.now and snapshot.fits(model))):
+            continue  # no order of turns could help it
+        heads = model.all_heads if everyone else model.heads
         if heads and model.phase is Phase.LOADING:
             owed.append((heads[:1], 0.0))
             heads = heads[1:]
@@ -130,11 +131,3 @@ def _slack(owed: list[tuple[array[float], float]]) -> float:
         done += seconds
         slack = min(slack, at - done)
     return slack
-
-
-def _heads(snapshot: Snapshot, model: Model, everyone: bool) -> array[float]:
-    """Since when those wait who head the turns that a model is owed."""
-    heads = model.all_heads if everyone else model.heads
-    if not heads or model.resident or (model.retry <= snapshot.now and snapshot.fits(model)):
-        return heads
-    return _NOBODY

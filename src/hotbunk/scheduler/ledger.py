@@ -53,7 +53,7 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
             prompts = model.prompts + (event.prompt - model.prompts) / (LATEST if model.prompts else 1)
             return model.but(queue=(*model.queue, comes), asked=now, expected=0.0, rate=rate, prompts=prompts)
         case events.Finished():
-            return _answered(_without(model, event.sequence, now), event.made)
+            return _finished(model, event.sequence, event.made, now)
         case events.Suspended():
             return _suspended(model, event.sequence, event.made, now)
         case events.Loaded():
@@ -104,17 +104,17 @@ def _drop(sequences: Iterable[Sequence], number: int) -> tuple[Sequence, ...]:
     return tuple([s for s in sequences if s.id != number])
 
 
-def _without(model: Model, number: int, now: float) -> Model:
-    queue, running = _drop(model.queue, number), _drop(model.running, number)
-    return model.but(used=now, queue=queue, running=running, suspending=_drop(model.suspending, number))
-
-
-def _answered(model: Model, made: int) -> Model:
+def _finished(model: Model, number: int, made: int, now: float) -> Model:
     """One more answer is complete; the latest count most."""
-    if not made:
-        return model
-    count = min(model.answered + 1, LATEST)
-    return model.but(answered=count, answers=model.answers + (made - model.answers) / count)
+    count = min(model.answered + bool(made), LATEST)
+    return model.but(
+        used=now,
+        queue=_drop(model.queue, number),
+        running=_drop(model.running, number),
+        suspending=_drop(model.suspending, number),
+        answered=count,
+        answers=model.answers + (made - model.answers) / count if made else model.answers,
+    )
 
 
 def _suspended(model: Model, number: int, made: int, now: float) -> Model:

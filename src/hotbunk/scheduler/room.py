@@ -31,7 +31,6 @@ class Rooms:
         self._snapshot, self._missed = snapshot, missed
         self._free = snapshot.free + snapshot.coming
         self._models: list[str] = []
-        self._staying = [m for m in snapshot.residents if not (m.keep or m.phase is Phase.LEAVING)]
         self._leaving: set[str] = set()
         self._known: dict[Callable[[Model], float], dict[Model, float]] = {}
 
@@ -66,7 +65,8 @@ class Rooms:
     def _moments(self, ends: Callable[[Model], float]) -> dict[Model, float]:
         """When each that may leave can begin to, in the order in which they would."""
         if ends not in self._known:
-            moments = {m: _free_at(self._snapshot, m, ends) for m in self._staying if m.id not in self._leaving}
+            may = [m for m in self._snapshot.residents if not (m.keep or m.phase is Phase.LEAVING)]
+            moments = {m: _free_at(self._snapshot, m, ends) for m in may if m.id not in self._leaving}
             order = sorted(moments, key=lambda m: (moments[m], not m.idle, self._missed(m)))
             self._known[ends] = {m: moments[m] for m in order}
         return self._known[ends]
