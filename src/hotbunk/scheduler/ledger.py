@@ -5,6 +5,7 @@ Whatever a policy does, the ledger keeps the budget: a load or a resize that doe
 
 from collections.abc import Iterable
 from dataclasses import replace
+from math import inf
 
 from hotbunk.scheduler import actions, events
 from hotbunk.scheduler.snapshot import OF_LATE, Model, Phase, Sequence, Snapshot
@@ -19,6 +20,17 @@ class IllegalAction(Exception):
 
 def observe(snapshot: Snapshot, event: events.Event) -> Snapshot:
     """The snapshot after ``event``. Events on what is not known (any more) change nothing but the time."""
+    after = _observed(snapshot, event)
+    return _turning(after, inf, after.now) if snapshot.moving and not after.moving else after
+
+
+def _turning(snapshot: Snapshot, before: float, turn: float) -> Snapshot:
+    """Turns that counted from the moment ``before`` count from another one."""
+    changed = {m.id: m.but(turn=turn) for m in snapshot.residents if m.turn == before}
+    return snapshot.but(models={**snapshot.models, **changed}) if changed else snapshot
+
+
+def _observed(snapshot: Snapshot, event: events.Event) -> Snapshot:
     snapshot = snapshot.but(now=max(event.now, snapshot.now))
     match event:
         case events.Lost():
@@ -60,7 +72,7 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
             placed = replace(event.placement, device=event.device)
             # it may have come sooner than the bound on loading said
             over = min(model.over, now + model.least)
-            ready = model.but(phase=Phase.READY, placement=placed, since=now, used=now, over=over)
+            ready = model.but(phase=Phase.READY, placement=placed, since=now, used=now, turn=inf, over=over)
             return _bounded(ready.but(retry=0.0, wanted=None), event.bounds)
         case events.Unloaded():
             return _bounded(_gone(model, now), event.bounds)
@@ -136,6 +148,8 @@ def carry_out(snapshot: Snapshot, action: actions.Decision, over: float, least: 
     Raises:
         IllegalAction: the device's budget, the model's phase or its slots do not allow it.
     """
+    if isinstance(action, actions.Move):
+        snapshot = _turning(snapshot, snapshot.now, inf)
     model = snapshot.models[action.model]
     match action:
         case actions.Load():

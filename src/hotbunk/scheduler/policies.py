@@ -190,8 +190,8 @@ class Timeslice(Turns):
     """Models share the device by time: one that others wait for is preempted when it has had ``quantum`` seconds."""
 
     def ends(self, model: Model) -> float:
-        """A quantum after it became ready, but not before its least turn is over."""
-        return max(model.since + self.quantum, model.over)
+        """A quantum after it could make its first token, but not before its least turn is over."""
+        return max(model.turn + self.quantum, model.over)
 
 
 def _least(model: Model) -> float:

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from math import exp
+from math import exp, inf
 from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
 
 from hotbunk.costs.rates import PROMISE, Promise, Rates
@@ -82,6 +82,8 @@ class Model(Value):
     ``placements`` are the ways it may be loaded, best first. ``load`` and ``leave`` bound the seconds that bringing it
     in and taking it out (its sequences' state included) may take. A **turn** is one stay on the device: ``over`` is
     when the turn has had its ``least`` duration, so that the model may be preempted for one whose time has come.
+    Its time counts from ``turn`` on, the first moment with no move under way (inf: that is still to come), since
+    others' moves may keep it from making a token.
     Until ``expected`` a request that is being prepared may be submitted. ``asked`` is when the last one came, ``used``
     when one last entered or left a slot, ``left`` when the model last began to leave.
 
@@ -104,6 +106,7 @@ class Model(Value):
     asked: float = 0.0
     used: float = 0.0
     left: float = 0.0
+    turn: float = inf
     over: float = 0.0
     least: float = 0.0
     retry: float = 0.0
@@ -283,6 +286,11 @@ class Snapshot(Value):
     def residents(self) -> tuple[Model, ...]:
         """The models that take device memory."""
         return tuple([m for m in self.models.values() if m.resident])
+
+    @lazy
+    def moving(self) -> bool:
+        """Whether a move is under way."""
+        return any(m.phase is not Phase.READY for m in self.residents)
 
     @lazy
     def queued(self) -> tuple[Model, ...]:
