@@ -35,6 +35,8 @@ class Place:
 
 def choose(places: dict[str, Place], budget: int, busy: set[str], moment: float) -> tuple[str, list[str]] | None:
     """The model to take in next, and those to give up for it; None if all is as it should be."""
+    if all(place.stored for place in places.values()):
+        return None
     free = budget - sum(place.size for place in places.values() if place.stored)
     ranked = sorted(places, key=lambda name: -places[name].now(moment))
     for name in (name for name in ranked if not places[name].stored):

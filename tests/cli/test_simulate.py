@@ -53,6 +53,34 @@ def test_a_request_is_explained(trace: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        (0, "its prompt fits no slot: it is refused at once"),
+        (1, "it never arrives: the request that it follows is not answered"),
+        (2, "its first token"),
+    ],
+)
+def test_what_never_ran_is_explained_in_words(tmp_path: Path, row: int, what: str) -> None:
+    path = tmp_path / "refused.csv"
+    rows = "0,big,9000,30,\n1,big,300,30,0\n2,big,300,30,\n"
+    path.write_text("arrival_s,model,prompt_tokens,output_tokens,after\n" + rows)
+    told = call(path, "--model", "big=1b", "--budget", "16GiB", "--explain", row)
+    explained = told[told.index("request ") :].splitlines()[:8]
+    assert any(what in line for line in explained)
+    assert not any(" nan " in line for line in explained)
+
+
+def test_a_refusal_is_where_the_explanation_ends(tmp_path: Path) -> None:
+    path = tmp_path / "crowd.csv"
+    path.write_text("arrival_s,model,prompt_tokens,output_tokens\n" + "".join(f"0.{n},big,500,900\n" for n in range(9)))
+    told = call(
+        path, "--model", "big=1b", "--budget", "16GiB", "--slots", 1, "--max-wait", "3s", "--explain", 8
+    ).splitlines()
+    last = told.index("hotbunk simulate") - 1
+    assert "refuse: it could not be started within 3 s" in told[last]
+
+
+@pytest.mark.parametrize(
     ("given", "why"),
     [
         ([], "the trace asks for big: say what that is, like --model big=qwen3-8b:Q4_K_M"),

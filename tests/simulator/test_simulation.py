@@ -116,6 +116,18 @@ def test_delays_count() -> None:
     assert late.outcomes.first[0] - soon.outcomes.first[0] == pytest.approx(0.25 + 2 * 0.125)
 
 
+@pytest.mark.parametrize("quantum", [0.5, 1.0, 2.0])
+def test_turns_count_from_the_first_token_where_loads_stop_the_loop(quantum: float) -> None:
+    """Each load takes 2.1 s, in which nobody computes, and for each of the four another one has to leave."""
+    rows = [Request(0.1 * place, model, 50, 200) for place, model in enumerate("abcd")]
+    few = case(Trace.of("rows", rows, "abcd"), [subject(name, 5) for name in "abcd"], Live(Everything(False)))
+
+    def hear(now: float, action: actions.Decision) -> None:
+        assert now < 200.0, "turns pass, and nobody makes a token"
+
+    few.simulation("turns", POLICIES["timeslice"](Bound(), quantum), hear).run()
+
+
 SIZES = st.dictionaries(st.sampled_from("abcd"), st.integers(2, 10), min_size=1)
 
 
@@ -134,8 +146,7 @@ ODD = Invented(0.0101237, 0.0009871, 0.0019973, 0.0001013, 0.5012347, 0.1001239,
 def run(serving: tuple[Trace, dict[str, int], str, Moving]) -> Run:
     trace, sizes, policy, moving = serving
     subjects = [subject(name, size, costs=ODD) for name, size in sorted(sizes.items())]
-    # longer than any load that stops the loop: in a shorter turn beside one, nobody might get anything done, for ever
-    return case(trace, subjects, moving).run(policy, POLICIES[policy](Bound(30.0), 3.0))
+    return case(trace, subjects, moving).run(policy, POLICIES[policy](Bound(30.0), 1.0))
 
 
 @settings(max_examples=100, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))

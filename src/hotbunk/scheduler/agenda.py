@@ -32,15 +32,17 @@ the admission of newcomers until it does.
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from math import inf
+from typing import NamedTuple
 
 import numpy as np
 
 from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
 
 _MANY = 64
-"""Turns from which on arrays are faster than lists."""
+"""Turns from which on NumPy is faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,7 @@ def least_turn(model: Model, least: float) -> float:
     return min(least, model.load + model.leave)
 
 
-@dataclass(frozen=True, slots=True)
-class Agenda:
+class Agenda(NamedTuple):
     """The ``first`` model that is owed a turn (None: nobody is) and how many ``turns`` are owed, the begun left out.
 
     What is ``due``, the begun turns included; the device's ``horizon``; seconds that its residents take to leave.
@@ -96,41 +97,37 @@ def agenda(snapshot: Snapshot, bound: Bound, least: float, everyone: bool = Fals
     ``least``: the longest that a least turn may be, in seconds.
     """
     residents = snapshot.residents
-    leaving = sum(m.leave for m in residents)
-    horizon = max([snapshot.now, *(m.over for m in residents)]) + leaving
-    since, work = list[float](), list[float]()
-    first, soonest, begun = None, inf, 0
+    leaving = sum([m.leave for m in residents])
+    horizon = max([snapshot.now, *[m.over for m in residents]]) + leaving
+    owed: list[tuple[array[float], float]] = []
+    first, soonest, turns = None, inf, 0
     for model in snapshot.queued:
-        heads = _heads(snapshot, model, everyone)
-        if not heads:
-            continue
-        loading = model.phase is Phase.LOADING
-        since += heads
-        work += [cost(model, least)] * len(heads)
-        if loading:
-            work[-len(heads)] = 0.0
-            begun += 1
-        if len(heads) > loading and heads[loading] < soonest:
-            first, soonest = model.id, heads[loading]
-    return Agenda(first, len(since) - begun, bound.wait + _slack(since, work), horizon, leaving)
+        if not (model.resident or (model.retry <= snapshot.now and snapshot.fits(model))):
+            continue  # no order of turns could help it
+        heads = model.all_heads if everyone else model.heads
+        if heads and model.phase is Phase.LOADING:
+            owed.append((heads[:1], 0.0))
+            heads = heads[1:]
+        if heads:
+            owed.append((heads, cost(model, least)))
+            turns += len(heads)
+            if heads[0] < soonest:
+                first, soonest = model.id, heads[0]
+    return Agenda(first, turns, bound.wait + _slack(owed), horizon, leaving)
 
 
-def _slack(since: list[float], work: list[float]) -> float:
-    """The least of ``since`` less the work up to it, in the order of ``since``; inf if there is none."""
-    if len(since) > _MANY:
-        when = np.array(since)
-        order = np.argsort(when, kind="stable")
-        return float(np.min(when[order] - np.cumsum(np.array(work)[order])))
-    least, done = inf, 0.0
-    for at, seconds in sorted(zip(since, work, strict=True)):
+def _slack(owed: list[tuple[array[float], float]]) -> float:
+    """The least head less the work up to it, in the order of the heads; inf if there is none.
+
+    ``owed``: the heads of turns and what each of these costs.
+    """
+    if sum([len(heads) for heads, _ in owed]) > _MANY:
+        since = np.concatenate([np.frombuffer(heads) for heads, _ in owed])
+        work = np.repeat([seconds for _, seconds in owed], [len(heads) for heads, _ in owed])
+        order = np.argsort(since, kind="stable")
+        return float(np.min(since[order] - np.cumsum(work[order])))
+    slack, done = inf, 0.0
+    for at, seconds in sorted([(at, seconds) for heads, seconds in owed for at in heads]):
         done += seconds
-        least = min(least, at - done)
-    return least
-
-
-def _heads(snapshot: Snapshot, model: Model, everyone: bool) -> tuple[float, ...]:
-    """Since when those wait who head the turns that a model is owed."""
-    heads = model.all_heads if everyone else model.heads
-    if not heads or model.resident or (model.retry <= snapshot.now and snapshot.fits(model)):
-        return heads
-    return ()
+        slack = min(slack, at - done)
+    return slack

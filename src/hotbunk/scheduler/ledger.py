@@ -5,6 +5,7 @@ Whatever a policy does, the ledger keeps the budget: a load or a resize that doe
 
 from collections.abc import Iterable
 from dataclasses import replace
+from math import inf
 
 from hotbunk.scheduler import actions, events
 from hotbunk.scheduler.snapshot import OF_LATE, Model, Phase, Sequence, Snapshot
@@ -19,6 +20,17 @@ class IllegalAction(Exception):
 
 def observe(snapshot: Snapshot, event: events.Event) -> Snapshot:
     """The snapshot after ``event``. Events on what is not known (any more) change nothing but the time."""
+    after = _observed(snapshot, event)
+    return _turning(after, inf, after.now) if snapshot.moving and not after.moving else after
+
+
+def _turning(snapshot: Snapshot, before: float, turn: float) -> Snapshot:
+    """Turns that counted from the moment ``before`` count from another one."""
+    changed = {m.id: m.but(turn=turn) for m in snapshot.residents if m.turn == before}
+    return snapshot.but(models={**snapshot.models, **changed}) if changed else snapshot
+
+
+def _observed(snapshot: Snapshot, event: events.Event) -> Snapshot:
     snapshot = snapshot.but(now=max(event.now, snapshot.now))
     match event:
         case events.Lost():
@@ -53,14 +65,14 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
             prompts = model.prompts + (event.prompt - model.prompts) / (LATEST if model.prompts else 1)
             return model.but(queue=(*model.queue, comes), asked=now, expected=0.0, rate=rate, prompts=prompts)
         case events.Finished():
-            return _answered(_without(model, event.sequence, now), event.made)
+            return _finished(model, event.sequence, event.made, now)
         case events.Suspended():
             return _suspended(model, event.sequence, event.made, now)
         case events.Loaded():
             placed = replace(event.placement, device=event.device)
             # it may have come sooner than the bound on loading said
             over = min(model.over, now + model.least)
-            ready = model.but(phase=Phase.READY, placement=placed, since=now, used=now, over=over)
+            ready = model.but(phase=Phase.READY, placement=placed, since=now, used=now, turn=inf, over=over)
             return _bounded(ready.but(retry=0.0, wanted=None), event.bounds)
         case events.Unloaded():
             return _bounded(_gone(model, now), event.bounds)
@@ -80,7 +92,7 @@ def _bounded(model: Model, bounds: tuple[float, float] | None) -> Model:
 
 def _gone(model: Model, now: float) -> Model:
     """Off the device; a sequence whose suspension was never reported keeps its place as suspended."""
-    back = [replace(s, since=now, held=True) for s in (*model.running, *model.suspending)]
+    back = [s._replace(since=now, held=True) for s in (*model.running, *model.suspending)]
     return model.but(
         phase=Phase.ABSENT,
         placement=None,
@@ -94,33 +106,33 @@ def _gone(model: Model, now: float) -> Model:
 
 def _lost(model: Model, now: float) -> Model:
     """Nothing is left of it in the worker. Those who ran go first again: they have waited since they arrived."""
-    queue = [replace(s, held=False, since=min(s.since, s.arrived) if s.started else s.since) for s in model.sequences()]
+    queue = [s._replace(held=False, since=min(s.since, s.arrived) if s.started else s.since) for s in model.sequences()]
     back = tuple(sorted(queue, key=lambda s: s.since))
     gone = model.but(phase=Phase.ABSENT, placement=None, since=now, over=0.0, retry=0.0)
     return gone.but(queue=back, running=(), suspending=())
 
 
 def _drop(sequences: Iterable[Sequence], number: int) -> tuple[Sequence, ...]:
-    return tuple(s for s in sequences if s.id != number)
+    return tuple([s for s in sequences if s.id != number])
 
 
-def _without(model: Model, number: int, now: float) -> Model:
-    queue, running = _drop(model.queue, number), _drop(model.running, number)
-    return model.but(used=now, queue=queue, running=running, suspending=_drop(model.suspending, number))
-
-
-def _answered(model: Model, made: int) -> Model:
+def _finished(model: Model, number: int, made: int, now: float) -> Model:
     """One more answer is complete; the latest count most."""
-    if not made:
-        return model
-    count = min(model.answered + 1, LATEST)
-    return model.but(answered=count, answers=model.answers + (made - model.answers) / count)
+    count = min(model.answered + bool(made), LATEST)
+    return model.but(
+        used=now,
+        queue=_drop(model.queue, number),
+        running=_drop(model.running, number),
+        suspending=_drop(model.suspending, number),
+        answered=count,
+        answers=model.answers + (made - model.answers) / count if made else model.answers,
+    )
 
 
 def _suspended(model: Model, number: int, made: int, now: float) -> Model:
     """Also one that the worker suspended on its own account (a resize to fewer slots)."""
     out = [s for s in (*model.suspending, *model.running) if s.id == number]
-    back = tuple(replace(s, since=now, held=True, made=max(made, s.made)) for s in out)
+    back = tuple(s._replace(since=now, held=True, made=max(made, s.made)) for s in out)
     return model.but(
         queue=(*model.queue, *back),
         suspending=_drop(model.suspending, number),
@@ -136,6 +148,8 @@ def carry_out(snapshot: Snapshot, action: actions.Decision, over: float, least: 
     Raises:
         IllegalAction: the device's budget, the model's phase or its slots do not allow it.
     """
+    if isinstance(action, actions.Move):
+        snapshot = _turning(snapshot, snapshot.now, inf)
     model = snapshot.models[action.model]
     match action:
         case actions.Load():
@@ -158,7 +172,7 @@ def carry_out(snapshot: Snapshot, action: actions.Decision, over: float, least: 
             found = [s for s in model.queue if s.id == action.sequence and s.held == held]
             _demand(bool(found), action)
             begun = found[0].begun if found[0].started else snapshot.now
-            runs = replace(found[0], since=snapshot.now, started=True, held=False, begun=begun)
+            runs = found[0]._replace(since=snapshot.now, started=True, held=False, begun=begun)
             model = model.but(queue=_drop(model.queue, runs.id), running=(*model.running, runs), used=snapshot.now)
         case actions.Suspend():
             found = [s for s in model.running if s.id == action.sequence]

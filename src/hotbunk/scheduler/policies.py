@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from hotbunk.scheduler.actions import Decision, Load, Refuse, Suspend
 from hotbunk.scheduler.agenda import Agenda, Bound, agenda, cost, least_turn
-from hotbunk.scheduler.room import Claims, Room, find
+from hotbunk.scheduler.room import Room, Rooms
 from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
 from hotbunk.scheduler.steps import claim, eviction, relief, starts
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What to do now, and when to ask again if nothing happens before (inf: never)."""
 
-    actions: list[Decision] = field(default_factory=list)
+    actions: Sequence[Decision] = ()
     wake: float = inf
 
 
@@ -93,7 +93,7 @@ class Turns:
         soon = [owed.forced, *(r.ready for r in rooms), *self._moments(snapshot)]
         if forced and owed.first:
             soon.append(snapshot.models[owed.first].over)  # then its slots can be given to others
-        return Verdict([], min((t for t in soon if t > snapshot.now), default=inf))
+        return Verdict(wake=min((t for t in soon if t > snapshot.now), default=inf))
 
     def _entering(self, snapshot: Snapshot, rooms: list[Room], forced: bool) -> list[Decision]:
         """Who gets a free slot now."""
@@ -102,22 +102,22 @@ class Turns:
 
     def _moments(self, snapshot: Snapshot) -> Iterable[float]:
         """When something else may be decided though nothing has happened; those past do not count."""
-        return (m.retry for m in snapshot.models.values())
+        return [m.retry for m in snapshot.models.values() if m.retry]
 
     def _rooms(self, snapshot: Snapshot, owed: Agenda, forced: bool) -> Iterator[Room]:
         """A room for each absent model that is wanted, as far as that delays nobody beyond the bound."""
-        claims = Claims()
+        rooms = Rooms(snapshot, partial(self._missed, snapshot))
         first = owed.first
         for model in self._wanted(snapshot, first if forced else None):
-            if claims.taken + model.smallest.device.total > snapshot.budget:
+            if rooms.taken + model.smallest.device.total > snapshot.budget:
                 continue  # those before it leave nothing
             if model.retry > snapshot.now or not (model.id == first or owed.spare(cost(model, self.quantum))):
                 continue
             ends = _least if forced and model.id == first else self._ends_for(snapshot, model)
-            room = find(snapshot, model, claims, ends, lambda other: self._missed(snapshot, other))
+            room = rooms.find(model, ends)
             if room and (model.sought or _harmless(room, snapshot.now)):
                 yield room
-                claims = claims.add(room)
+                rooms.claim(room)
 
     def _wanted(self, snapshot: Snapshot, due: str | None) -> list[Model]:
         """Absent models that somebody waits for, in the order of their turns.
@@ -140,6 +140,8 @@ class Turns:
 
     def _ends_for(self, snapshot: Snapshot, model: Model) -> Callable[[Model], float]:
         """When each busy model's turn ends for ``model``: for a lower priority, not before it has nothing to do."""
+        if model.priority >= snapshot.once(_highest):
+            return self.ends  # for all such models they leave in the same order
         return lambda busy: inf if busy.priority > model.priority else self.ends(busy)
 
     def _moves(self, snapshot: Snapshot, room: Room, forced: bool) -> list[Decision]:
@@ -188,12 +190,17 @@ class Timeslice(Turns):
     """Models share the device by time: one that others wait for is preempted when it has had ``quantum`` seconds."""
 
     def ends(self, model: Model) -> float:
-        """A quantum after it became ready, but not before its least turn is over."""
-        return max(model.since + self.quantum, model.over)
+        """A quantum after it could make its first token, but not before its least turn is over."""
+        return max(model.turn + self.quantum, model.over)
 
 
 def _least(model: Model) -> float:
     return model.over
+
+
+def _highest(snapshot: Snapshot) -> float:
+    """The highest priority of a resident."""
+    return max([m.priority for m in snapshot.residents], default=-inf)
 
 
 def _harmless(room: Room, now: float) -> bool:

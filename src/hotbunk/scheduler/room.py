@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from math import inf
+from typing import NamedTuple
 
 from hotbunk.placement import Placement
 from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(NamedTuple):
     """A place for ``model``: ``victims`` must leave, which may begin at ``ready`` (inf: not before something ends)."""
 
     model: Model
@@ -20,51 +19,57 @@ class Room:
     ready: float
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
-    """What earlier turns count on: ``taken`` bytes for ``models``, for which those ``leaving`` make room."""
+class Rooms:
+    """Rooms at one moment, found one after the other: what is claimed for one is not there for the next.
 
-    taken: int = 0
-    models: tuple[str, ...] = ()
-    leaving: tuple[str, ...] = ()
-
-    def add(self, room: Room) -> Claims:
-        """The claims, with one more turn's."""
-        victims = tuple(m.id for m in room.victims)
-        taken = self.taken + room.placement.device.total
-        return Claims(taken, (*self.models, room.model.id), self.leaving + victims)
-
-
-def find(
-    snapshot: Snapshot, model: Model, claims: Claims, ends: Callable[[Model], float], missed: Callable[[Model], float]
-) -> Room | None:
-    """The best placement that the budget allows beside what is kept and claimed, and the fewest to leave for it.
-
-    ``ends`` says when a busy model's turn ends; idle ones can leave at once. Of those who can leave at the same time
-    the one goes first that is ``missed`` least.
+    ``taken``: bytes that are claimed so far.
     """
-    kept = snapshot.kept(model, claims.models)
-    for placement in model.placements:
-        need = placement.device.total + claims.taken
-        if need + kept <= snapshot.budget:
-            victims = _victims(snapshot, need, claims, ends, missed)
-            ready = max((_free_at(snapshot, m, ends) for m in victims), default=snapshot.now)
-            return Room(model, placement, victims, ready)
-    return None
 
+    def __init__(self, snapshot: Snapshot, missed: Callable[[Model], float]) -> None:
+        """Of those who can leave at the same time the one goes first that is ``missed`` least."""
+        self.taken = 0
+        self._snapshot, self._missed = snapshot, missed
+        self._free = snapshot.free + snapshot.coming
+        self._models: list[str] = []
+        self._leaving: set[str] = set()
+        self._known: dict[Callable[[Model], float], dict[Model, float]] = {}
 
-def _victims(
-    snapshot: Snapshot, need: int, claims: Claims, ends: Callable[[Model], float], missed: Callable[[Model], float]
-) -> tuple[Model, ...]:
-    missing, staying = need - snapshot.free, list[Model]()
-    for model in snapshot.residents:
-        if model.phase is Phase.LEAVING or model.id in claims.leaving:
-            missing -= model.bytes
-        elif not model.keep:
-            staying.append(model)
-    if missing <= 0:
-        return ()
-    return fewest(sorted(staying, key=lambda m: (_free_at(snapshot, m, ends), not m.idle, missed(m))), missing)
+    def claim(self, room: Room) -> None:
+        """Nobody else gets it."""
+        self.taken += room.placement.device.total
+        self._models.append(room.model.id)
+        for victim in room.victims:
+            self._leaving.add(victim.id)
+            self._free += victim.bytes
+
+    def find(self, model: Model, ends: Callable[[Model], float]) -> Room | None:
+        """The best placement that the budget allows beside what is kept and claimed, and the fewest to leave for it.
+
+        ``ends`` says when a busy model's turn ends; idle ones can leave at once.
+        """
+        snapshot = self._snapshot
+        kept = snapshot.kept(model, self._models)
+        for placement in model.placements:
+            need = placement.device.total + self.taken
+            if need + kept <= snapshot.budget:
+                return self._room(model, placement, need - self._free, ends)
+        return None
+
+    def _room(self, model: Model, placement: Placement, missing: int, ends: Callable[[Model], float]) -> Room:
+        if missing <= 0:
+            return Room(model, placement, (), self._snapshot.now)
+        moments = self._moments(ends)
+        victims = fewest((m for m in moments if m.id not in self._leaving), missing)
+        return Room(model, placement, victims, moments[victims[-1]] if victims else self._snapshot.now)
+
+    def _moments(self, ends: Callable[[Model], float]) -> dict[Model, float]:
+        """When each that may leave can begin to, in the order in which they would."""
+        if ends not in self._known:
+            may = [m for m in self._snapshot.residents if not (m.keep or m.phase is Phase.LEAVING)]
+            moments = {m: _free_at(self._snapshot, m, ends) for m in may if m.id not in self._leaving}
+            order = sorted(moments, key=lambda m: (moments[m], not m.idle, self._missed(m)))
+            self._known[ends] = {m: moments[m] for m in order}
+        return self._known[ends]
 
 
 def shed(snapshot: Snapshot, ends: Callable[[Model], float]) -> tuple[Model, ...]:

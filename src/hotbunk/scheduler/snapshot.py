@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from math import exp
-from typing import Any, Generic, Self, TypeVar, cast
+from math import exp, inf
+from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
 
 from hotbunk.costs.rates import PROMISE, Promise, Rates
 from hotbunk.placement import Placement
@@ -56,8 +57,7 @@ class Phase(Enum):
     LEAVING = "leaving"
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(NamedTuple):
     """A request's tokens. ``since``: when it began to wait, or to run. ``held``: suspended state exists for it.
 
     ``prompt`` and ``limit`` are tokens of its prompt and the most that it may generate (0: not known); ``made`` are
@@ -82,6 +82,8 @@ class Model(Value):
     ``placements`` are the ways it may be loaded, best first. ``load`` and ``leave`` bound the seconds that bringing it
     in and taking it out (its sequences' state included) may take. A **turn** is one stay on the device: ``over`` is
     when the turn has had its ``least`` duration, so that the model may be preempted for one whose time has come.
+    Its time counts from ``turn`` on, the first moment with no move under way (inf: that is still to come), since
+    others' moves may keep it from making a token.
     Until ``expected`` a request that is being prepared may be submitted. ``asked`` is when the last one came, ``used``
     when one last entered or left a slot, ``left`` when the model last began to leave.
 
@@ -104,6 +106,7 @@ class Model(Value):
     asked: float = 0.0
     used: float = 0.0
     left: float = 0.0
+    turn: float = inf
     over: float = 0.0
     least: float = 0.0
     retry: float = 0.0
@@ -136,12 +139,12 @@ class Model(Value):
         """What it costs where it is now, or where it would best be."""
         return self.costs(self.placement or self.placements[0])
 
-    @property
+    @lazy
     def slots(self) -> int:
         """Sequences that can run at once: where it is now, or where it would best be."""
         return (self.placement or self.placements[0]).slots
 
-    @property
+    @lazy
     def free_slots(self) -> int:
         """Slots in which a sequence could start at once; a suspending sequence still has its own."""
         ready = self.phase is Phase.READY
@@ -155,7 +158,7 @@ class Model(Value):
     @lazy
     def newcomers(self) -> tuple[Sequence, ...]:
         """Those who wait and have not been started yet."""
-        return tuple(s for s in self.queue if not s.started)
+        return tuple([s for s in self.queue if not s.started])
 
     @property
     def entry(self) -> Iterator[Sequence]:
@@ -164,14 +167,14 @@ class Model(Value):
         yield from (s for s in self.queue if s.started)
 
     @lazy
-    def heads(self) -> tuple[float, ...]:
+    def heads(self) -> array[float]:
         """Since when the first of each turn waits that is owed to newcomers; a turn is for as many as have slots."""
-        return tuple(s.since for s in self.newcomers[:: self.slots])
+        return array("d", [s.since for s in self.newcomers[:: self.slots]])
 
     @lazy
-    def all_heads(self) -> tuple[float, ...]:
+    def all_heads(self) -> array[float]:
         """The same for everyone who waits."""
-        return tuple(s.since for s in self.queue[:: self.slots])
+        return array("d", [s.since for s in self.queue[:: self.slots]])
 
     @lazy
     def idle(self) -> bool:
@@ -222,18 +225,22 @@ class Snapshot(Value):
     @lazy
     def used(self) -> int:
         """Device bytes taken or promised."""
-        return sum(m.bytes for m in self.residents)
+        return sum([m.bytes for m in self.residents])
 
-    @property
+    @lazy
     def free(self) -> int:
         """Bytes of the budget that a load may take at once; negative when the budget has just fallen."""
         return self.budget - self.used
 
+    @lazy
+    def coming(self) -> int:
+        """Bytes that those who are leaving give back."""
+        return sum([m.bytes for m in self.residents if m.phase is Phase.LEAVING])
+
     @property
     def excess(self) -> int:
         """Bytes above the budget that nobody gives back yet."""
-        leaving = sum(m.bytes for m in self.residents if m.phase is Phase.LEAVING)
-        return self.used - leaving - self.budget
+        return -self.free - self.coming if self.free < 0 else 0
 
     def once(self, function: Callable[[Snapshot], T]) -> T:
         """What a function makes of this moment, worked out once."""
@@ -278,12 +285,17 @@ class Snapshot(Value):
     @lazy
     def residents(self) -> tuple[Model, ...]:
         """The models that take device memory."""
-        return tuple(m for m in self.models.values() if m.resident)
+        return tuple([m for m in self.models.values() if m.resident])
+
+    @lazy
+    def moving(self) -> bool:
+        """Whether a move is under way."""
+        return any(m.phase is not Phase.READY for m in self.residents)
 
     @lazy
     def queued(self) -> tuple[Model, ...]:
         """The models for which somebody waits."""
-        return tuple(m for m in self.models.values() if m.queue)
+        return tuple([m for m in self.models.values() if m.queue])
 
     @lazy
     def waiting(self) -> int:

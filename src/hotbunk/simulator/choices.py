@@ -85,10 +85,10 @@ class Choices:
         self.path.append(chosen)
         if chosen.actions:
             self._before = snapshot.now, chosen.kind, chosen.actions[-1].model
-            return Verdict(list(chosen.actions))
+            return Verdict(chosen.actions)
         self._passed = self._state(snapshot)
         busy = any(m.queue or m.running for m in snapshot.models.values())
-        return Verdict([], (self._tick(snapshot.now) + 1) * self._grid if busy and self._grid < inf else inf)
+        return Verdict(wake=(self._tick(snapshot.now) + 1) * self._grid if busy and self._grid < inf else inf)
 
     def _chosen(self, snapshot: Snapshot) -> Choice:
         """Where nothing has changed since nothing more was to be done, nobody is asked again."""
@@ -145,7 +145,7 @@ class Choices:
                     yield Choice(_LOAD, (Load(model.id, _WHY, place),))
 
     def _evicting(self, snapshot: Snapshot) -> Iterator[Choice]:
-        room = snapshot.free + sum(m.bytes for m in snapshot.residents if m.phase is Phase.LEAVING)
+        room = snapshot.free + snapshot.coming
         lacking = [m for m in self._wanted(snapshot) if m.placements[0].device.total > room]
         for model in snapshot.residents:
             busy = bool(model.running or model.suspending or model.queue)

@@ -91,7 +91,7 @@ class Setting:
         own = name.partition("+")[0] in POLICIES
         parallel = getattr(policy, "parallel", None)
         subjects = tuple(self._subject(model, own, parallel, way == "restart") for model in trace.models)
-        return Case(trace, subjects, self.budget, lambda: self._moving(way), self.profile.delays)
+        return Case(trace, subjects, self.budget, lambda: self._moving(way), self.profile.delays).remembering()
 
     def _contender(self, name: str) -> tuple[Policy, str]:
         plain, _, way = name.partition("+")

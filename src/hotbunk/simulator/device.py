@@ -19,7 +19,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, cycle
 from math import ceil, inf
 
 from hotbunk.outcomes.outcome import Usage
@@ -79,7 +79,8 @@ class _Runner:
             job.made += rounds
         self.longest += rounds
         self.least -= rounds
-        self.step = self.pace.step(len(self.decoding), self.longest + 1)
+        if not self.longest % TILE:
+            self.step = self.pace.step(len(self.decoding), self.longest + 1)
 
     def same(self) -> int:
         """How many steps cost what the next one does."""
@@ -158,36 +159,44 @@ class Device:
         return min(soon, self._coming[0][0]) if self._coming else soon
 
     def _work(self, until: float) -> None:
-        active, prefilling = list[_Runner](), False
-        for runner in self._turns:
-            if runner.ready and (runner.decoding or runner.prefilling):
-                active.append(runner)
-                prefilling = prefilling or bool(runner.prefilling)
+        active = [runner for runner in self._turns if runner.ready and (runner.decoding or runner.prefilling)]
         if not active:
             self._wait(until)
-        elif prefilling or not self._rounds(active, until - self.clock):
-            self._turns.rotate(-1)
-            while self._turns[-1] not in active:
-                self._turns.rotate(-1)
-            self._turn(self._turns[-1])
+        elif any(runner.prefilling for runner in active) or not self._rounds(active, until - self.clock):
+            self._one_by_one(active, until)
 
     def _rounds(self, active: list[_Runner], left: float) -> bool:
         """As many rounds of decode steps as cost the same and fit into the seconds ``left``; whether there were any."""
-        cycle = sum(runner.step for runner in active)
         last = len(active) == 1  # then a round ends with the turn in which somebody ends
-        rounds = min(min(runner.least - 1 + last, runner.same()) for runner in active)
-        if left < rounds * cycle:
-            rounds = ceil(left / cycle) if last else int(left / cycle)
+        seconds, rounds = 0.0, TILE
+        for runner in active:
+            seconds += runner.step
+            rounds = min(rounds, runner.least - 1 + last, runner.same())
+        if left < rounds * seconds:
+            rounds = ceil(left / seconds) if last else int(left / seconds)
         if rounds < 1:
             return False
-        self._compute(rounds * cycle)
+        self._compute(rounds * seconds)
         for runner in active:
             runner.advance(rounds)
             if not runner.least:
                 self._end(runner)
-        while self._turns[-1] not in active:  # the last one who has had a turn
-            self._turns.rotate(1)
+        self._had_turn(active[-1])
         return True
+
+    def _one_by_one(self, active: list[_Runner], until: float) -> None:
+        """Turns, until there is something to report or others decode or prefill than before."""
+        for runner in cycle(active):
+            prompts = len(runner.prefilling)
+            self._turn(runner)
+            if self.reported or self.clock >= until or len(runner.prefilling) < prompts:
+                self._had_turn(runner)
+                return
+
+    def _had_turn(self, last: _Runner) -> None:
+        """The next turn is that of the one after it."""
+        while self._turns[-1] is not last:
+            self._turns.rotate(-1)
 
     def _turn(self, runner: _Runner) -> None:
         job = runner.prefilling[0] if runner.prefilling else None

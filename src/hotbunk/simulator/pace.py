@@ -73,8 +73,6 @@ class Pace:
     def __init__(self, costs: Priced, placement: Placement, delays: Delays) -> None:
         self.costs, self.placement, self._delays = costs, placement, delays
         self._steps: dict[tuple[int, int], float] = {}
-        self._chunks: dict[tuple[int, int], float] = {}
-        self._carries: dict[tuple[bool, int], float] = {}
 
     def step(self, sequences: int, longest: int) -> float:
         """A decode step of so many sequences, the longest of which has ``longest`` tokens behind it."""
@@ -87,17 +85,9 @@ class Pace:
 
     def chunk(self, start: int, tokens: int) -> float:
         """A chunk of a prompt behind ``start`` tokens."""
-        key = start, tokens
-        found = self._chunks.get(key)
-        if found is None:
-            found = self._chunks[key] = self.costs.chunk(self.placement, start, tokens).seconds
-        return found
+        return self.costs.chunk(self.placement, start, tokens).seconds
 
     def carry(self, out: bool, tokens: int) -> float:
         """A sequence's state to the host (``out``) or back; by tiles."""
-        key = out, -(-tokens // TILE)
-        found = self._carries.get(key)
-        if found is None:
-            cost = self.costs.kv_out if out else self.costs.kv_in
-            found = self._carries[key] = cost(self.placement, key[1] * TILE).seconds if tokens else 0.0
-        return found
+        cost = self.costs.kv_out if out else self.costs.kv_in
+        return cost(self.placement, -(-tokens // TILE) * TILE).seconds if tokens else 0.0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from math import isnan
+
 import typer
 
 from hotbunk.errors import ConfigError
@@ -34,14 +37,29 @@ class Listener:
         asked = self._trace[row]
         arrived, ended = float(out.arrived[row]), float(out.ended[row])
         typer.echo(f"{run.name}: request {row} for {asked.model}, {asked.prompt} + {asked.output} tokens")
-        typer.echo(f"  {arrived:10.3f} s  it arrives")
-        for now, action in self._heard:
-            if arrived <= now and not now > ended:
+        if isnan(arrived):
+            typer.echo("  it never arrives: the request that it follows is not answered")
+        else:
+            typer.echo(f"  {arrived:10.3f} s  it arrives")
+            fate = Fate(out.fate[row])
+            for now, action in self._meanwhile(arrived, ended, fate):
                 typer.echo(f"  {now:10.3f} s  {_named(action)}: {action.reason}")
-        if out.fate[row] == Fate.DONE:
-            typer.echo(f"  {float(out.first[row]):10.3f} s  its first token")
-        typer.echo(f"  {ended:10.3f} s  {Fate(out.fate[row]).name.lower()}")
+            if fate == Fate.DONE:
+                typer.echo(f"  {float(out.first[row]):10.3f} s  its first token")
+                typer.echo(f"  {ended:10.3f} s  done")
+            elif fate == Fate.REFUSED and not self._refusals():
+                typer.echo(f"  {arrived:10.3f} s  its prompt fits no slot: it is refused at once")
+            elif fate != Fate.REFUSED:
+                typer.echo(f"  it is {fate.name.lower()} when the run ends")
         self._heard.clear()
+
+    def _meanwhile(self, arrived: float, ended: float, fate: Fate) -> Iterator[tuple[float, actions.Decision]]:
+        """What was decided until it was over; what fits no slot is refused when it comes, without a decision."""
+        last = min(self._refusals(), default=arrived) if fate == Fate.REFUSED else ended
+        return ((now, action) for now, action in self._heard if arrived <= now and not now > last)
+
+    def _refusals(self) -> list[float]:
+        return [now for now, action in self._heard if isinstance(action, actions.Refuse)]
 
     def _concerns(self, action: actions.Decision) -> bool:
         """Decisions on the request, and moves of any model, since one makes room for the other."""

@@ -11,7 +11,7 @@ from hotbunk.placement import Placement
 from hotbunk.scheduler.actions import Decision, Load, Refuse
 from hotbunk.scheduler.policies import Verdict
 from hotbunk.scheduler.room import fewest
-from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
+from hotbunk.scheduler.snapshot import Model, Snapshot
 from hotbunk.scheduler.steps import claim, eviction, relief, starts
 
 __all__ = ["Baseline", "entering", "idle", "leaving", "swap"]
@@ -41,7 +41,7 @@ class Baseline:
             return Verdict()
         if actions := relief(snapshot, _drained) or self.steps(snapshot, _waiting(snapshot)):
             return Verdict(actions)
-        return Verdict([], min((t for t in self.moments(snapshot) if t > snapshot.now), default=inf))
+        return Verdict(wake=min((t for t in self.moments(snapshot) if t > snapshot.now), default=inf))
 
     def steps(self, snapshot: Snapshot, waiting: list[Model]) -> list[Decision]:
         """What to do now. ``waiting``: absent models that can be loaded; who has waited longest comes first."""
@@ -76,8 +76,7 @@ def idle(snapshot: Snapshot) -> list[Model]:
 
 def leaving(snapshot: Snapshot, need: int, order: Iterable[Model]) -> tuple[Model, ...] | None:
     """The first models, in this ``order``, that must leave so that ``need`` bytes are free; None: all are too few."""
-    coming = sum(m.bytes for m in snapshot.models.values() if m.phase is Phase.LEAVING)
-    lack = need - snapshot.free - coming
+    lack = need - snapshot.free - snapshot.coming
     chosen = fewest(order, lack)
     return chosen if sum(m.bytes for m in chosen) >= lack else None
 
