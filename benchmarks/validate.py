@@ -26,28 +26,24 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from report import Report
+from staged import MODELS, PROMPTS, replayed, written
 from workloads import WORKLOADS, Draw
 
 from hotbunk.cli.bench.rival import hotbunk
 from hotbunk.cli.bench.server import Server
 from hotbunk.costs.store import Store
-from hotbunk.outcomes import Run
 from hotbunk.outcomes.files import write_page, write_summary
 from hotbunk.outcomes.metrics import errors, summarise
 from hotbunk.outcomes.page import page
 from hotbunk.outcomes.slo import Slos
 from hotbunk.outcomes.table import tables, validation
 from hotbunk.replay.client import Endpoint
-from hotbunk.replay.prompts import Prompts
-from hotbunk.replay.replay import Replay
 from hotbunk.replay.standing import measured, standing
 from hotbunk.report.page import Page, Section
 from hotbunk.report.render import text
@@ -57,20 +53,11 @@ from hotbunk.simulator.contest import Setting
 from hotbunk.simulator.pace import Delays
 from hotbunk.simulator.profile import Profile
 from hotbunk.simulator.stored import stored
-from hotbunk.study.shapes import named
-from hotbunk.study.write import write
 from hotbunk.traces import Trace
 from hotbunk.units import parse_size
-from hotbunk.worker.machine import cores
 
-MODELS = "qwen3-8b:F16,qwen2.5-3b:F16,llama3-8b:Q4_0"
-"""27 GB of weights, of which 24 GiB hold the first alone, or the others together."""
 STORED = 180.0
 """Seconds that the host store gets to fill."""
-REST = 1.0
-"""Seconds after a model was told to leave, before anything is measured."""
-PROMPTS = Prompts(low=100, high=2000)
-"""Ids that models of any scale have."""
 LIMITS = {"mean": 0.05, "p95": 0.10, "loads": 0.10, "preemptions": 0.10}
 """What is promised, by how a figure's name ends."""
 
@@ -93,7 +80,7 @@ def main() -> int:
 
 def _served(folder: Path, arguments: argparse.Namespace, report: Report) -> dict[str, Mapping[str, float]]:
     """Make what is missing, and serve all workloads; the errors by run."""
-    files = _models(folder / "models", arguments)
+    files = written(folder / "models", arguments.models, arguments.scale, arguments.blocks)
     store = folder / "costs.sqlite"
     _profile(store, list(files.values()), arguments, report)
     with Store(store) as kept:
@@ -114,23 +101,6 @@ def _served(folder: Path, arguments: argparse.Namespace, report: Report) -> dict
             _write(errors_of, arguments.out / f"{name}-errors.csv")
             found |= errors_of
     return found
-
-
-def _models(folder: Path, arguments: argparse.Namespace) -> dict[str, Path]:
-    """Those that are not there yet are written, all at once, each by a process of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files, missing = {}, {}
-    for each in arguments.models.split(","):
-        shape, _, kind = each.partition(":")
-        name = f"{shape}-{kind.lower()}".removesuffix("-")
-        files[name] = path = folder / f"{name}.gguf"
-        if not path.exists():
-            missing[path] = named(shape).scaled(arguments.scale).cut(arguments.blocks), kind or None
-    if not missing:
-        return files
-    with ProcessPoolExecutor(min(cores(), len(missing)), get_context("spawn")) as pool:
-        list(pool.map(write, missing, *zip(*missing.values(), strict=True)))
-    return files
 
 
 def _profile(store: Path, files: list[Path], arguments: argparse.Namespace, report: Report) -> None:
@@ -170,8 +140,8 @@ def _validate(
     """Replay and simulate one workload; the errors by the name of the run."""
     report.title(f"{name}: {len(trace)} requests in {trace.duration:.0f} s")
     setting = _setting(trace, server, machine, arguments)
-    runs = [_replayed(trace, server, "live")]
-    runs += [_replayed(trace, server, "live again")] if arguments.again else []
+    runs = [replayed(trace, server, "live")]
+    runs += [replayed(trace, server, "live again")] if arguments.again else []
     runs.append(setting.run(arguments.policy, trace))
     slos = Slos()
     summaries = [summarise(run, slos) for run in runs]
@@ -198,18 +168,6 @@ def _setting(trace: Trace, server: Server, machine: Profile, arguments: argparse
         Bound(),
         standing=standing(state),
     )
-
-
-def _replayed(trace: Trace, server: Server, name: str) -> Run:
-    for model in trace.models:
-        server.post(f"/api/models/{model}/unload", {})
-
-    async def replay() -> Run:
-        async with Endpoint(server.url) as endpoint:
-            await asyncio.sleep(REST)
-            return (await Replay(trace, endpoint, PROMPTS, name).run(asyncio.Event())).run
-
-    return asyncio.run(replay())
 
 
 def _judge(name: str, found: Mapping[str, float], report: Report, judged: bool) -> None:
