@@ -134,7 +134,7 @@ def test_a_profile_is_used_where_it_holds(
     with Store(store) as kept:
         for where, path in ((here, smollm2), (replace(here, threads=7), experts)):
             facts = read(path)
-            kept.add(where, content(facts), stem(path), dissect(facts), point)
+            kept.add(where, content(facts.files), stem(path), dissect(facts), point)
     options = (*OPTIONS, "--device", rpc_device, "--store", store, "--json")
     assert plan(monkeypatch, smollm2, experts, *options) == 0
     printed = json.loads(capsys.readouterr().out)

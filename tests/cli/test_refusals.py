@@ -154,7 +154,7 @@ def test_figures_of_another_machine_are_not_used(
 ) -> None:
     facts, point = read(model), Record(Kind.DECODE, Placement(5, 256, 2), 1.0, tokens=100)
     with Store(store) as kept:
-        kept.add(replace(here, threads=7), content(facts), stem(model), dissect(facts), point)
+        kept.add(replace(here, threads=7), content(facts.files), stem(model), dissect(facts), point)
     assert hotbunk("study concurrency", model)[0] == 0
     table = tmp_path / "study" / "sessions.jsonl"
     table.write_text(json.dumps({**json.loads(table.read_text()), "threads": 7}) + "\n")
@@ -166,8 +166,8 @@ def test_figures_of_another_machine_are_not_used(
     status, said = hotbunk("profile", model)
     assert status == 0 and "tiny was profiled under other conditions: threads 7 -> 1" in said
     with Store(store) as kept:
-        assert kept.records(replace(here, threads=7), content(facts)) == [point]
-        assert point not in kept.records(here, content(facts))
+        assert kept.records(replace(here, threads=7), content(facts.files)) == [point]
+        assert point not in kept.records(here, content(facts.files))
 
 
 def limited(size: int, command: list[str], environment: dict[str, str]) -> tuple[int, str]:
@@ -198,7 +198,7 @@ def test_a_full_disk_ends_a_profile_which_keeps_what_it_has(
     assert last(said).startswith(f"hotbunk: error: tiny: the store {store} cannot be used: ")
     with Store(store) as kept:
         assert kept.roofline(here) == ROOFLINE
-        assert kept.records(here, content(read(model)))
+        assert kept.records(here, content(read(model).files))
 
 
 @pytest.mark.parametrize("command", ["profile", "plan"])

@@ -118,11 +118,11 @@ def test_the_store_lies_in_the_users_data(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_models_are_told_apart_by_their_content_alone(kquant: Path, smollm2: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.gguf"
     copy.write_bytes(kquant.read_bytes())
-    assert content(read(copy)) == content(read(kquant)) != content(read(smollm2))
+    assert content(read(copy).files) == content(read(kquant).files) != content(read(smollm2).files)
     with copy.open("r+b") as file:
         file.seek(-100, 2)
         file.write(b"changed")
-    assert content(read(copy)) != content(read(kquant))
+    assert content(read(copy).files) != content(read(kquant).files)
 
 
 def test_machines_differ_by_any_part(tmp_path: Path) -> None:

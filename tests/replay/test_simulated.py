@@ -88,7 +88,7 @@ def _profiled(models: dict[str, Path], path: Path) -> Profile:
         for name, file in models.items():
             facts = read(file)
             probes = Probes(wire, name, str(file))
-            profiler = Profiler(probes, store, here, content(facts), dissect(facts, name), line)
+            profiler = Profiler(probes, store, here, content(facts.files), dissect(facts, name), line)
             profiler.run(SECONDS, MEASURED, SLOTS, ONLY_ONE, resident=True)
             probes.leave()
         return stored(store)

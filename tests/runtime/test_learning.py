@@ -83,7 +83,7 @@ def profiled(file: Path, smollm2: Path, seconds: float) -> None:
         store.keep_roofline(SIMULATED, MACHINE)
         for _ in range(10 if seconds else 0):
             record = Record(Kind.PREFILL, place, seconds, tokens=100)
-            store.add(SIMULATED, content(facts), "small", dissect(facts, "small"), record)
+            store.add(SIMULATED, content(facts.files), "small", dissect(facts, "small"), record)
 
 
 def serve(smollm2: Path, gemma3: Path, device: Device, file: Path | None, test: Test, **changes: Any) -> None:

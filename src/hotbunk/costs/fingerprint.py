@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import msgspec
-
-from hotbunk.llama.gguf import Gguf
 
 __all__ = ["Machine", "content"]
 
@@ -38,13 +36,13 @@ class Machine:
         return ", ".join(f"{name} {mine[name]} -> {others[name]}" for name in mine if mine[name] != others[name])
 
 
-def content(gguf: Gguf) -> str:
-    """Tell models apart by what their files hold, in milliseconds: their beginnings, lengths and a few samples.
+def content(files: Iterable[Path]) -> str:
+    """Tell models apart by what their ``files`` hold, in milliseconds: their beginnings, lengths and a few samples.
 
     Raises:
         OSError: a file cannot be read.
     """
-    return _digest(part for file in gguf.files for part in _parts(file))
+    return _digest(part for file in files for part in _parts(file))
 
 
 def _parts(file: Path) -> Iterator[bytes]:

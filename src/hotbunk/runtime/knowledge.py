@@ -72,7 +72,7 @@ class Knowledge:
         """What is known of a model; None if not even the machine is."""
         if self._roofline is None or self._machine is None:
             return None
-        here, mark = self._machine, content(gguf)
+        here, mark = self._machine, content(gguf.files)
 
         def stored(store: Store) -> list[Record]:
             found = store.records(here, mark)

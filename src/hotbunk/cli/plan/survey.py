@@ -100,7 +100,7 @@ def _look(wire: Wire, name: str, path: Path, context: int | None, slots: int, bu
     places = list(_places(wire, anatomy, length, slots))
     if min(place.device.total for place in places) <= budget:
         places.append(_ask(wire, Predict(name, length, slots, budget=budget)))  # the largest that fits
-    return _Model(name, content(facts), anatomy, tuple(dict.fromkeys(places)))
+    return _Model(name, content(facts.files), anatomy, tuple(dict.fromkeys(places)))
 
 
 def _places(wire: Wire, anatomy: Anatomy, context: int, slots: int) -> Iterator[Placement]:

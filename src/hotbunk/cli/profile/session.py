@@ -82,7 +82,7 @@ class Session:
     def _profile(self, wire: Wire, file: Path, limit: int) -> None:
         began, name = monotonic(), stem(file)
         facts, here = read(file), machine(wire.hello)
-        mark, anatomy, line = content(facts), dissect(facts, name), self.kept.roofline(here)
+        mark, anatomy, line = content(facts.files), dissect(facts, name), self.kept.roofline(here)
         assert line
         if why := self.kept.near(here, mark, name):
             typer.echo(why, err=True)
