@@ -83,7 +83,7 @@ class Turns:
         owed = agenda(snapshot, self.bound, self.quantum)
         forced = owed.first is not None and snapshot.now >= owed.forced
         rooms = list(self._rooms(snapshot, owed, forced))
-        if entering := self._entering(snapshot, rooms, forced):
+        if entering := self._entering(snapshot, rooms, owed, forced):
             return Verdict(entering)
         for room in rooms:
             if room.ready <= snapshot.now and (moves := self._moves(snapshot, room, forced)):
@@ -95,7 +95,7 @@ class Turns:
             soon.append(snapshot.models[owed.first].over)  # then its slots can be given to others
         return Verdict([], min((t for t in soon if t > snapshot.now), default=inf))
 
-    def _entering(self, snapshot: Snapshot, rooms: list[Room], forced: bool) -> list[Decision]:
+    def _entering(self, snapshot: Snapshot, rooms: list[Room], owed: Agenda, forced: bool) -> list[Decision]:
         """Who gets a free slot now."""
         ready = [m for m in snapshot.queued if m.free_slots]
         return [a for m in ready for a in starts(m, self._barrier(m, rooms, snapshot.now))]

@@ -13,6 +13,7 @@ from heapq import nsmallest
 from math import inf
 
 from hotbunk.scheduler.actions import Decision, Suspend
+from hotbunk.scheduler.agenda import Agenda
 from hotbunk.scheduler.policies import Turns
 from hotbunk.scheduler.room import Room
 from hotbunk.scheduler.snapshot import Model, Phase, Sequence, Snapshot
@@ -42,34 +43,44 @@ class Priced(Turns):
         """When its moves were worth it: they have had no more than their share of its turn."""
         return max(model.over, model.since + model.pace.moves * (1 / self.share - 1))
 
+    @property
+    def away(self) -> float:
+        """Seconds for which one who has begun is kept out at most, late or not: well within the bound."""
+        return self.bound.wait / 2
+
     # ------------------------------------------------------------ slots
 
-    def _entering(self, snapshot: Snapshot, rooms: list[Room], forced: bool) -> list[Decision]:
+    def _entering(self, snapshot: Snapshot, rooms: list[Room], owed: Agenda, forced: bool) -> list[Decision]:
         if forced:
-            return Turns._entering(self, snapshot, rooms, forced)
+            return Turns._entering(self, snapshot, rooms, owed, forced)
         leaving = {victim.id for room in rooms if room.ready <= snapshot.now for victim in room.victims}
         ready = (m for m in snapshot.queued if m.phase is Phase.READY and m.id not in leaving)
-        return [action for model in ready for action in self._enter(model, snapshot.now)]
+        return [action for model in ready for action in self._enter(model, snapshot.now, owed)]
 
-    def _enter(self, model: Model, now: float) -> Iterator[Decision]:
+    def _enter(self, model: Model, now: float, owed: Agenda) -> Iterator[Decision]:
         """The most urgent into free slots; where there is none, in place of one that can wait longer."""
 
         def moment(sequence: Sequence) -> float:
-            return latest(model, sequence, now)
+            return latest(model, sequence, now, self.away)
 
         if free := max(0, model.free_slots):
             yield from (enter(model, s) for s in nsmallest(free, model.queue[:_FIRST], key=moment))
-        elif not model.suspending:
-            first = min(model.queue[: model.slots], key=moment)
-            if victim := _exchanged(model, first, now):
+        elif not model.suspending and owed.spare(model.leave + self.least(model)):
+            first = min(model.queue[:_FIRST], key=moment)
+            due = moment(first) - carried(model, first) - self._ahead(model) <= now
+            if due and (victim := _exchanged(model, first, now)):
                 why = f"it can wait for {laxity(model, victim, now):.1f} s, and sequence {first.id} not any more"
                 yield Suspend(model.id, why, victim.id)
+
+    def _ahead(self, model: Model) -> float:
+        """Seconds before the last moment at which one enters a slot: others' prompts may be before it."""
+        return _STEPS * model.pace.decode(model.slots) + self.reserve * model.promise.ttft
 
     # ------------------------------------------------------------ turns
 
     def _wanted(self, snapshot: Snapshot, due: str | None) -> list[Model]:
         """Absent models by the moment at which their load must begin; those that are only expected come last."""
-        begins = snapshot.once(_begins)
+        begins = snapshot.once(self._begins)
 
         def rank(model: Model) -> tuple[bool, bool, bool, int, float]:
             return model.id != due, not model.keep, not model.sought, -model.priority, begins[model.id]
@@ -78,7 +89,7 @@ class Priced(Turns):
 
     def _ends_for(self, snapshot: Snapshot, model: Model) -> Callable[[Model], float]:
         """For a promise, as late as it can be when the device is full, and at once when it has nothing else to do."""
-        since, at, load = model.demand, snapshot.once(_begins)[model.id], snapshot.once(_load)
+        since, at, load = model.demand, snapshot.once(self._begins)[model.id], snapshot.once(_load)
 
         def ends(busy: Model) -> float:
             if busy.priority > model.priority:
@@ -99,29 +110,26 @@ class Priced(Turns):
         yield from Turns._moments(self, snapshot)
         for model in snapshot.queued:
             if model.phase is Phase.READY:
-                ahead = _STEPS * model.pace.decode(model.slots)
-                yield from (latest(model, s, snapshot.now) - ahead for s in model.queue[: model.slots])
+                ahead = self._ahead(model)
+                yield from (latest(model, s, snapshot.now, self.away) - ahead for s in model.queue[:_FIRST])
+
+    def _begins(self, snapshot: Snapshot) -> dict[str, float]:
+        """For each absent model that is wanted, the moment at which its load must begin."""
+        now = snapshot.now
+        absent = (m for m in snapshot.models.values() if not m.resident and (m.sought or m.expected > now))
+        return {model.id: begin(model, now, self.away) for model in absent}
 
     def _claim(self, model: Model, now: float) -> str:
-        at = begin(model, now)
+        at = begin(model, now, self.away)
         return claim(model, now) if at == inf else f"{claim(model, now)}, whose promise needs it in {at - now:.1f} s"
 
 
 def _exchanged(model: Model, first: Sequence, now: float) -> Sequence | None:
     """Who makes way in its slot for one that must enter now: who can wait for as long as that one will take."""
     step = model.pace.decode(model.slots)
-    if latest(model, first, now) > now + _STEPS * step + carried(model, first):
-        return None
     slack, victim = max(((laxity(model, s, now), s) for s in model.running), key=lambda pair: pair[0])
     needs = remaining(model, first, first.made) * step + first.prompt * model.pace.token
     return victim if slack > needs + 2 * carried(model, victim) else None
-
-
-def _begins(snapshot: Snapshot) -> dict[str, float]:
-    """For each absent model that is wanted, the moment at which its load must begin."""
-    now = snapshot.now
-    absent = (m for m in snapshot.models.values() if not m.resident and (m.sought or m.expected > now))
-    return {model.id: begin(model, now) for model in absent}
 
 
 def _load(snapshot: Snapshot) -> float:
