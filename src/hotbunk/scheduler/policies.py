@@ -43,11 +43,13 @@ class Turns:
     turn is over. A subclass says when that is (``ends``). Whatever it says, once the agenda is due, any turn that has
     had its least duration may be ended for the first in it: that keeps the bound on waiting (``agenda`` has the proof).
     A model that is only expected comes last, and only where that costs nobody anything but idle models their place.
+    Only to one that ``splits`` more placements of a model are offered than its best.
     """
 
     bound: Bound = field(default_factory=Bound)
     quantum: float = 2.0
     drains: ClassVar[bool] = False
+    splits: ClassVar[bool] = False
 
     def ends(self, model: Model) -> float:
         """When the turn of a busy model ends if its room is wanted; inf: when it has nothing left to do."""
@@ -114,10 +116,14 @@ class Turns:
             if model.retry > snapshot.now or not (model.id == first or owed.spare(cost(model, self.quantum))):
                 continue
             ends = _least if forced and model.id == first else self._ends_for(snapshot, model)
-            room = find(snapshot, model, claims, ends, lambda other: self._missed(snapshot, other))
+            room = self._room(snapshot, model, claims, ends)
             if room and (model.sought or _harmless(room, snapshot.now)):
                 yield room
                 claims = claims.add(room)
+
+    def _room(self, snapshot: Snapshot, model: Model, claims: Claims, ends: Callable[[Model], float]) -> Room | None:
+        """Where an absent model goes, and who leaves for it."""
+        return find(snapshot, model, claims, ends, lambda other: self._missed(snapshot, other))
 
     def _wanted(self, snapshot: Snapshot, due: str | None) -> list[Model]:
         """Absent models that somebody waits for, in the order of their turns.

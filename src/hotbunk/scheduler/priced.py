@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from heapq import nsmallest
 from math import inf
+from typing import ClassVar
 
-from hotbunk.scheduler.actions import Decision, Suspend
-from hotbunk.scheduler.agenda import Agenda
-from hotbunk.scheduler.policies import Turns
-from hotbunk.scheduler.room import Room
+from hotbunk.scheduler.actions import Decision, Resize, Suspend
+from hotbunk.scheduler.agenda import Agenda, agenda, cost
+from hotbunk.scheduler.policies import Turns, Verdict
+from hotbunk.scheduler.room import Claims, Room
 from hotbunk.scheduler.snapshot import Model, Phase, Sequence, Snapshot
-from hotbunk.scheduler.steps import claim, enter
+from hotbunk.scheduler.split import growth, loss, split, switch
+from hotbunk.scheduler.steps import claim, enter, eviction
 from hotbunk.scheduler.urgency import ANSWER, begin, carried, latest, laxity, remaining
 
 __all__ = ["Priced"]
@@ -36,6 +38,7 @@ class Priced(Turns):
     the share of the promised TTFT that is kept for what nobody foresaw.
     """
 
+    splits: ClassVar[bool] = True
     share: float = 0.5
     reserve: float = 0.25
 
@@ -106,6 +109,54 @@ class Priced(Turns):
         """Seconds of loading, a second and for each of its bytes, that its absence would cost at its rate of late."""
         return model.asking(snapshot.now) * model.pace.load / max(1, model.bytes)
 
+    # ------------------------------------------------------------ splits
+
+    def decide(self, snapshot: Snapshot) -> Verdict:
+        """What turns demand; where they demand nothing, a split model may grow, or leave to come back whole."""
+        verdict = Turns.decide(self, snapshot)
+        if verdict.actions or not snapshot.up:
+            return verdict
+        small = [m for m in snapshot.residents if m.phase is Phase.READY and m.running and m.bytes < _whole(m)]
+        owed = agenda(snapshot, self.bound, self.quantum) if small else None
+        for model in small:
+            if owed and owed.spare(cost(model, self.quantum)) and (moves := self._mended(snapshot, model)):
+                return Verdict(moves)
+        return verdict
+
+    def _mended(self, snapshot: Snapshot, model: Model) -> list[Decision]:
+        """A split model grows into free bytes that nobody waits for, or leaves if that costs less than to stay."""
+        wanted = any(m.sought and not m.resident for m in snapshot.models.values())
+        if not (wanted or model.suspending) and (larger := growth(snapshot, model)):
+            why = f"there is room for {larger.layers} layers, and its requests gain more than the move takes"
+            return [Resize(model.id, why, larger)]
+        if not model.queue or self.ends(model) > snapshot.now or model.placement is None:
+            return []
+        gone = snapshot.put(model.but(phase=Phase.ABSENT, placement=None))
+        room = self._place(gone, model, Claims(), self.ends)
+        lost = loss(model, model.placement, model.placements[0], snapshot.now)
+        if room is None or lost <= switch(gone, model, room.victims):
+            return []
+        return eviction(model, f"being split costs its requests {lost:.1f} s, more than a switch")
+
+    def _room(self, snapshot: Snapshot, model: Model, claims: Claims, ends: Callable[[Model], float]) -> Room | None:
+        """All of it in others' place, or fewer layers beside them where that is cheaper."""
+        room = self._place(snapshot, model, claims, ends)
+        if not (room and room.victims and model.queue and model.rates):
+            return room
+        left = min(snapshot.free, snapshot.budget - snapshot.kept(model, claims.models) - snapshot.used) - claims.taken
+        cheapest = split(snapshot, model, left)
+        if cheapest and cheapest[0] < switch(snapshot, model, room.victims):
+            return Room(model, cheapest[1], (), snapshot.now)
+        return room
+
+    def _place(self, snapshot: Snapshot, model: Model, claims: Claims, ends: Callable[[Model], float]) -> Room | None:
+        """A room for as much of it as the budget allows beside what is to be kept, whoever has to leave."""
+        best = model.best(snapshot.budget - snapshot.kept(model, claims.models))
+        one = model.but(placements=(best,), rates=(model.costs(best),)) if best else model
+        return Turns._room(self, snapshot, one, claims, ends)
+
+    # ------------------------------------------------------------ when to ask again
+
     def _moments(self, snapshot: Snapshot) -> Iterable[float]:
         yield from Turns._moments(self, snapshot)
         for model in snapshot.queued:
@@ -122,6 +173,10 @@ class Priced(Turns):
     def _claim(self, model: Model, now: float) -> str:
         at = begin(model, now, self.away)
         return claim(model, now) if at == inf else f"{claim(model, now)}, whose promise needs it in {at - now:.1f} s"
+
+
+def _whole(model: Model) -> int:
+    return model.placements[0].device.total
 
 
 def _exchanged(model: Model, first: Sequence, now: float) -> Sequence | None:

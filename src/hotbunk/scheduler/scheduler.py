@@ -40,7 +40,7 @@ class Scheduler:
         for action in decided:
             model = self.snapshot.models[action.model]
             least = self.policy.least(model)
-            over = base + model.load if isinstance(action, actions.Load) else still + model.leave
+            over = base + model.load if isinstance(action, actions.Load | actions.Resize) else still + model.leave
             self.snapshot = carry_out(self.snapshot, action, over + least, least)
         return decided
 
