@@ -34,7 +34,7 @@ def switch(snapshot: Snapshot, model: Model, victims: Iterable[Model]) -> float:
     rivals = sum(m.asking(snapshot.now) for m in snapshot.models.values() if m.id == model.id or not m.resident)
     for victim in victims:
         own = victim.asking(snapshot.now)
-        again = own / (own + rivals) if victim.idle else 1.0
+        again = (own and own / (own + rivals)) if victim.idle else 1.0
         carries = sum(carried(victim, s) for s in victim.running)
         price += again * (_moves(snapshot, victim, victim.placements[0]) + 2 * carries)
     return price
