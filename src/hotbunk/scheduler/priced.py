@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from heapq import nsmallest
+from itertools import count
 from math import inf
 from typing import ClassVar
 
@@ -27,7 +28,7 @@ __all__ = ["Priced"]
 FULL = 0.5
 """Share of the time for which a device has work, from which on it is spared every move: arrivals come in bursts."""
 _STEPS = 2  # decode steps that may pass until a command is carried out
-_FIRST = 32  # of those who wait for a slot, so many are looked at: who has just come is hardly the most urgent
+_FIRST = 16  # of those who wait for a slot, so many are looked at: who has just come is hardly the most urgent
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +59,22 @@ class Priced(Turns):
             return Turns._entering(self, snapshot, rooms, owed, forced)
         leaving = {victim.id for room in rooms if room.ready <= snapshot.now for victim in room.victims}
         ready = (m for m in snapshot.queued if m.phase is Phase.READY and m.id not in leaving)
-        return [action for model in ready for action in self._enter(model, snapshot.now, owed)]
+        moments = snapshot.once(self._latest)
+        return [action for m in ready for action in self._enter(m, moments[m.id], snapshot.now, owed)]
 
-    def _enter(self, model: Model, now: float, owed: Agenda) -> Iterator[Decision]:
+    def _latest(self, snapshot: Snapshot) -> dict[str, list[float]]:
+        """For each ready model the last moments of the first in its queue."""
+        ready = (m for m in snapshot.queued if m.phase is Phase.READY)
+        return {m.id: [latest(m, s, snapshot.now, self.away) for s in m.queue[:_FIRST]] for m in ready}
+
+    def _enter(self, model: Model, moments: list[float], now: float, owed: Agenda) -> Iterator[Decision]:
         """The most urgent into free slots; where there is none, in place of one that can wait longer."""
-
-        def moment(sequence: Sequence) -> float:
-            return latest(model, sequence, now, self.away)
-
         if free := max(0, model.free_slots):
-            yield from (enter(model, s) for s in nsmallest(free, model.queue[:_FIRST], key=moment))
+            yield from (enter(model, model.queue[at]) for _, at in nsmallest(free, zip(moments, count())))
         elif not model.suspending and owed.spare(model.leave + self.least(model)):
-            first = min(model.queue[:_FIRST], key=moment)
-            due = moment(first) - carried(model, first) - self._ahead(model) <= now
+            moment, at = min(zip(moments, count()))
+            first = model.queue[at]
+            due = moment - carried(model, first) - self._ahead(model) <= now
             if due and (victim := _exchanged(model, first, now)):
                 why = f"it can wait for {laxity(model, victim, now):.1f} s, and sequence {first.id} not any more"
                 yield Suspend(model.id, why, victim.id)
@@ -159,10 +163,9 @@ class Priced(Turns):
 
     def _moments(self, snapshot: Snapshot) -> Iterable[float]:
         yield from Turns._moments(self, snapshot)
-        for model in snapshot.queued:
-            if model.phase is Phase.READY:
-                ahead = self._ahead(model)
-                yield from (latest(model, s, snapshot.now, self.away) - ahead for s in model.queue[:_FIRST])
+        for name, moments in snapshot.once(self._latest).items():
+            ahead = self._ahead(snapshot.models[name])
+            yield from (moment - ahead for moment in moments)
 
     def _begins(self, snapshot: Snapshot) -> dict[str, float]:
         """For each absent model that is wanted, the moment at which its load must begin."""
