@@ -2,6 +2,7 @@
 
     python benchmarks/policies.py --out FOLDER servegen=TRACE azure=CONV,CODE [--policies ...] [--profile h100] ...
     python benchmarks/policies.py --out FOLDER servegen=TRACE --speeds 0.25,0.5,1        # no search: these alone
+    python benchmarks/policies.py --out FOLDER ... --profile h100,a6000 --slos interactive,strict,relaxed    # all sets
 
 A *case* is a trace with its models (below), a budget and an SLO. For each case and contender the trace is served at
 growing speeds; the **capacity** is the highest speed up to which 90 % of the requests meet their SLO, found by
@@ -67,7 +68,7 @@ BATCH = ("extract-3b", "reason-8b")
 SLOS = {
     "interactive": ["ttft=2s,tpot=100ms", *(f"{model}:ttft=30s" for model in BATCH)],
     "strict": ["ttft=1s,tpot=50ms", *(f"{model}:ttft=10s" for model in BATCH)],
-    "relaxed": ["ttft=10s,tpot=200ms", *(f"{model}:ttft=60s" for model in BATCH)],
+    "relaxed": ["ttft=5s,tpot=200ms", *(f"{model}:ttft=60s" for model in BATCH)],
 }
 
 
@@ -80,7 +81,19 @@ class Case:
     profile: str
     gib: int
     slo: str
+    most: int = MOST
     host: float = 100.0
+
+    def loaded(self, speed: float) -> Trace:
+        """Its trace at a speed."""
+        return _trace(self.files, self.most).sped(speed)
+
+    def setting(self, models: tuple[str, ...]) -> tuple[Setting, Slos]:
+        """The contest on it, and what is promised."""
+        slos = Slos.read(_slo(self.slo, models), models)
+        promises = {model: Promise(slos.of(model).ttft, slos.of(model).tpot) for model in models}
+        memory = self.gib * GIB, 8192, 4, self.host * GIB
+        return Setting(read(self.profile), anatomies(models, self.profile), *memory, promises=promises), slos
 
 
 @dataclass(frozen=True)
@@ -97,7 +110,7 @@ def main() -> int:
     arguments = _arguments()
     traces = dict(each.split("=", 1) for each in arguments.traces)
     cases = [
-        Case(name, tuple(files.split(",")), profile, gib, slo)
+        Case(name, tuple(files.split(",")), profile, gib, slo, arguments.most)
         for name, files in traces.items()
         for profile in arguments.profile.split(",")
         for gib in map(int, arguments.budgets.split(","))
@@ -109,7 +122,7 @@ def main() -> int:
         return _at(jobs, [float(speed) for speed in arguments.speeds.split(",")], arguments)
     rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        for found in pool.map(_capacity, *zip(*jobs, strict=True)):
+        for found in pool.map(capacity, *zip(*jobs, strict=True)):
             rows += found
             best = found[-1]
             line = (best["trace"], best["profile"], best["gib"], best["slo"], best["policy"], best["capacity"])
@@ -152,12 +165,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--profile", default="h100")
     parser.add_argument("--budgets", default="24,40", help="GiB")
     parser.add_argument("--slos", default="interactive")
+    parser.add_argument("--most", type=int, default=MOST, help="requests of a run")
     parser.add_argument("--speeds", help="serve at these instead of looking for the capacity")
     parser.add_argument("--jobs", type=int, default=2)
     return parser.parse_args()
 
 
-def _capacity(case: Case, policy: str) -> list[dict[str, Any]]:
+def capacity(case: Case, policy: str) -> list[dict[str, Any]]:
     """All runs that were made to find it, each with the capacity that was found."""
     rows = dict[float, dict[str, Any]]()
 
@@ -183,11 +197,8 @@ def _capacity(case: Case, policy: str) -> list[dict[str, Any]]:
 def row(point: Point) -> dict[str, Any]:
     """Serve it; the figures that matter."""
     case = point.case
-    trace = _trace(case.files).sped(point.speed)
-    slos = Slos.read(_slo(case.slo, trace.models), trace.models)
-    promises = {model: Promise(slos.of(model).ttft, slos.of(model).tpot) for model in trace.models}
-    memory = case.gib * GIB, 8192, 4, case.host * GIB
-    setting = Setting(read(case.profile), anatomies(trace.models, case.profile), *memory, promises=promises)
+    trace = case.loaded(point.speed)
+    setting, slos = case.setting(trace.models)
     figures = summarise(setting.run(point.policy, trace), slos)
     return {**asdict(case), "files": "", "policy": point.policy, "speed": point.speed, **told(figures)}
 
@@ -212,13 +223,13 @@ def told(summary: Summary) -> dict[str, Any]:
 
 
 @lru_cache
-def _trace(files: tuple[str, ...]) -> Trace:
+def _trace(files: tuple[str, ...], most: int) -> Trace:
     whole = read_all([Path(file) for file in files], "skip").trace
     seconds = SECONDS
-    while len(whole.until(seconds)) < MOST and seconds < whole.duration:
+    while len(whole.until(seconds)) < most and seconds < whole.duration:
         seconds *= 1.5
     cut = whole.until(seconds)
-    return cut if len(cut) <= MOST else cut.until(float(cut.arrival[cut.roots[min(MOST, len(cut.roots) - 1)]]))
+    return cut if len(cut) <= most else cut.until(float(cut.arrival[cut.roots[min(most, len(cut.roots) - 1)]]))
 
 
 @lru_cache

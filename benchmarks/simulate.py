@@ -1,10 +1,10 @@
 """How fast the simulator and the scheduler's decisions are: ``make bench-sim``.
 
-    python benchmarks/simulate.py [--requests 10000,100000,1000000] [--policy timeslice]
+    python benchmarks/simulate.py [--requests 10000,100000,1000000] [--policy timeslice] [--queued 10000]
 
 1. Simulated requests a second over 16 models on the H100's profile, as the trace grows; CPU seconds of one core, and
    the most memory that the process has had.
-2. Seconds of a decision (an event, and all that follows from it) with 50 models and 10,000 requests in their queues.
+2. Seconds of a decision (an event, and all that follows from it) with 50 models and so many requests in their queues.
 """
 
 from __future__ import annotations
@@ -41,13 +41,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", default="10000,100000,1000000", help="sizes of the traces")
     parser.add_argument("--policy", default="timeslice")
+    parser.add_argument("--queued", type=int, default=10_000, help="requests in the queues where decisions are timed")
     arguments = parser.parse_args()
     print(f"{MODELS} models, budget {BUDGET >> 30} GiB, {RATE:g} requests a second, policy {arguments.policy}")
     for count in map(int, arguments.requests.split(",")):
         _simulated(_trace(count), arguments.policy)
-    print("50 models, 10,000 requests in the queues, ms of a decision")
+    print(f"50 models, {arguments.queued:,} requests in the queues, ms of a decision")
     for policy in sorted(POLICIES):
-        _decided(policy)
+        _decided(policy, arguments.queued)
 
 
 def _trace(count: int) -> Trace:
@@ -75,14 +76,14 @@ def _anatomies(models: tuple[str, ...]) -> dict[str, Anatomy]:
     }
 
 
-def _decided(policy: str) -> None:
-    seconds = sorted(_decisions(POLICIES[policy](Bound(1e6, 20_000), 2.0)))
+def _decided(policy: str, queued: int) -> None:
+    seconds = sorted(_decisions(POLICIES[policy](Bound(1e6, 2 * queued), 2.0), queued))
     cuts = quantiles(seconds, n=100)
     figures = ", ".join(f"{name} {cuts[place - 1] * _SECOND:.3f}" for name, place in (("p50", 50), ("p95", 95)))
     print(f"{policy:10} {figures}, most {seconds[-1] * _SECOND:.3f}")
 
 
-def _decisions(policy: Policy) -> Iterator[float]:
+def _decisions(policy: Policy, queued: int) -> Iterator[float]:
     """A device that holds 8 of 50 models, with a queue for each; requests end and come in turn."""
     scheduler = Scheduler(80, policy)
     names, clock, number = named(50), 0.0, 0
@@ -114,7 +115,7 @@ def _decisions(policy: Policy) -> Iterator[float]:
         tell(events.Submitted(clock, name, number))
         while waiting:
             tell(waiting.pop(0))
-        if number >= 10_000:
+        if number >= queued:
             break
     for name in cycle(names):
         clock, number = clock + 0.05, number + 1
@@ -124,7 +125,7 @@ def _decisions(policy: Policy) -> Iterator[float]:
             yield tell(events.Finished(clock, running.pop(sequence), sequence))
         while waiting:
             yield tell(waiting.pop(0))
-        if number >= 12_000:
+        if number >= queued + 2000:
             return
 
 

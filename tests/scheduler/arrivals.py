@@ -4,6 +4,7 @@ from math import inf
 
 from hypothesis import strategies as st
 
+from hotbunk.costs.rates import Rates
 from hotbunk.scheduler import Scheduler, events
 from hotbunk.scheduler.policies import Policy
 from tests.scheduler.device import Device, placement
@@ -22,7 +23,9 @@ def devices(draw: st.DrawFn, policies: st.SearchStrategy[Policy], endless: bool,
         sizes = sorted(draw(st.lists(st.integers(1, budget), min_size=1, max_size=3)), reverse=True)
         placements = tuple(placement(s, draw(st.integers(1, 3))) for s in sizes)
         times = draw(st.floats(0.1, 3.0)), draw(st.floats(0.1, 2.0))
-        device.tell(events.Added(0.0, name, placements, *times, priority=draw(st.integers(0, 2))))
+        steps = sorted(draw(st.lists(st.floats(0.001, 0.1), min_size=len(sizes), max_size=len(sizes))))
+        rates = tuple(Rates(step, step / 10, step / 10, *times) for step in steps) if draw(st.booleans()) else ()
+        device.tell(events.Added(0.0, name, placements, *times, priority=draw(st.integers(0, 2)), rates=rates))
     lengths = st.floats(0.01, 20.0) | (st.just(inf) if endless else st.nothing())
     arrivals = st.tuples(st.floats(0.0, 3.0), st.sampled_from("abcde"[:models]), lengths)
     clock = 0.0

@@ -94,6 +94,9 @@ class Device:
         match action:
             case actions.Load():
                 self._load(action, model.load * self.pace())
+            case actions.Resize():
+                assert len(self.running.get(action.model, ())) <= action.placement.slots
+                self._load(action, model.load * self.pace())
             case actions.Unload():
                 self._after(model.leave / 2 * self.pace(), lambda: self._unload(action.model))
             case actions.Suspend():
@@ -114,12 +117,14 @@ class Device:
         self.busy = max(self.busy, self.clock) + seconds
         self.at(self.busy, act)
 
-    def _load(self, action: actions.Load, seconds: float) -> None:
-        self.resident[action.model] = action.placement.device.total
+    def _load(self, action: actions.Load | actions.Resize, seconds: float) -> None:
+        before = self.resident.get(action.model, 0)
+        self.resident[action.model] = max(before, action.placement.device.total)
         assert sum(self.resident.values()) <= self.scheduler.snapshot.budget
         self.slots[action.model] = action.placement.slots
 
         def done() -> None:
+            self.resident[action.model] = action.placement.device.total
             self.tell(events.Loaded(self.clock, action.model, action.placement, action.placement.device))
 
         self._after(seconds, done)

@@ -1,4 +1,4 @@
-"""What must hold for any arrivals, under either policy: the budget, the bound on waiting, nothing lost."""
+"""What must hold for any arrivals, under each policy: the budget, the bound on waiting, nothing lost."""
 
 from math import inf
 

@@ -67,10 +67,25 @@ def test_one_that_can_wait_makes_way_in_its_slot() -> None:
     made.arrive(0.0, "a", inf)
     made.arrive(5.0, "a", 0.5)
     made.run(until=12.0)
-    assert made.requests[1].waited == pytest.approx(4.0, abs=0.2)
+    assert made.requests[1].waited == pytest.approx(3.0, abs=0.2)  # a quarter of four seconds in reserve
     assert made.requests[1].ended is not None
     done = [type(action).__name__ for _, action in made.log if not isinstance(action, actions.Wake)]
     assert done[-3:] == ["Suspend", "Start", "Resume"]
+
+
+def test_making_way_in_slots_does_not_put_off_others_turns() -> None:
+    made = device("a", slots=4)
+    for _ in range(4):
+        made.arrive(0.0, "a", inf)
+    for n in range(40):
+        made.arrive(5.0 + 0.05 * n, "a", 0.1)
+    most = 0.0
+    for tick in range(50, 120):
+        made.run(until=tick / 10)
+        [model] = made.scheduler.snapshot.models.values()
+        most = max(most, model.over - made.clock)
+    assert sum(isinstance(action, actions.Suspend) for _, action in made.log) == 3
+    assert most <= model.leave + made.scheduler.policy.least(model)
 
 
 def test_who_is_missed_least_leaves_first() -> None:
@@ -101,14 +116,19 @@ def model(*queue: Sequence, answers: float = 100.0) -> Model:
 
 def test_a_newcomer_can_wait_until_its_prompt_must_begin() -> None:
     new = Sequence(1, 10.0, 10.0, prompt=500)
-    assert latest(model(new), new, 10.0) == pytest.approx(10.0 + 2.0 - 0.5)
-    assert begin(model(new), 10.0) == pytest.approx(10.0 + 2.0 - 0.5 - 0.5)
+    assert latest(model(new), new, 10.0, 60.0) == pytest.approx(10.0 + 2.0 - 0.5)
+    assert begin(model(new), 10.0, 60.0) == pytest.approx(10.0 + 2.0 - 0.5 - 0.5)
 
 
 def test_who_is_late_is_urgent_again_later() -> None:
     new = Sequence(1, 0.0, 0.0, prompt=500)
-    moments = [latest(model(new), new, now) for now in (0.0, 2.0, 5.0, 10.0)]
-    assert moments == [1.5, 3.5, 7.5, 15.5]
+    moments = [latest(model(new), new, now, 60.0) for now in (0.0, 2.0, 10.0, 20.0)]
+    assert moments == pytest.approx([1.5, 15.5, 15.5, 127.5])
+
+
+def test_who_has_begun_is_not_kept_out_for_ever() -> None:
+    held = Sequence(1, 0.0, 50.0, started=True, held=True, made=100, begun=0.0)  # its promise was broken long ago
+    assert latest(model(held), held, 70.0, away=60.0) == 110.0
 
 
 def test_a_preempted_one_can_wait_for_what_it_is_ahead() -> None:

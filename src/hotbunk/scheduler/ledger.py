@@ -161,7 +161,7 @@ def carry_out(snapshot: Snapshot, action: actions.Decision, over: float, least: 
             _demand(model.phase is Phase.READY, action)
             _demand(action.placement.device.total <= snapshot.free + model.bytes, action)
             larger = max(action.placement, model.placement or action.placement, key=lambda p: p.device.total)
-            model = model.but(phase=Phase.RESIZING, placement=larger)
+            model = model.but(phase=Phase.RESIZING, placement=larger, over=over, least=least)
         case actions.Unload():
             _demand(model.phase is Phase.READY and not model.running, action)
             now = snapshot.now

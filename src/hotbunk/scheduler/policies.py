@@ -43,11 +43,13 @@ class Turns:
     turn is over. A subclass says when that is (``ends``). Whatever it says, once the agenda is due, any turn that has
     had its least duration may be ended for the first in it: that keeps the bound on waiting (``agenda`` has the proof).
     A model that is only expected comes last, and only where that costs nobody anything but idle models their place.
+    Only to one that ``splits`` more placements of a model are offered than its best.
     """
 
     bound: Bound = field(default_factory=Bound)
     quantum: float = 2.0
     drains: ClassVar[bool] = False
+    splits: ClassVar[bool] = False
 
     def ends(self, model: Model) -> float:
         """When the turn of a busy model ends if its room is wanted; inf: when it has nothing left to do."""
@@ -83,7 +85,7 @@ class Turns:
         owed = agenda(snapshot, self.bound, self.quantum)
         forced = owed.first is not None and snapshot.now >= owed.forced
         rooms = list(self._rooms(snapshot, owed, forced))
-        if entering := self._entering(snapshot, rooms, forced):
+        if entering := self._entering(snapshot, rooms, owed, forced):
             return Verdict(entering)
         for room in rooms:
             if room.ready <= snapshot.now and (moves := self._moves(snapshot, room, forced)):
@@ -95,7 +97,7 @@ class Turns:
             soon.append(snapshot.models[owed.first].over)  # then its slots can be given to others
         return Verdict(wake=min((t for t in soon if t > snapshot.now), default=inf))
 
-    def _entering(self, snapshot: Snapshot, rooms: list[Room], forced: bool) -> list[Decision]:
+    def _entering(self, snapshot: Snapshot, rooms: list[Room], owed: Agenda, forced: bool) -> list[Decision]:
         """Who gets a free slot now."""
         ready = [m for m in snapshot.queued if m.free_slots]
         return [a for m in ready for a in starts(m, self._barrier(m, rooms, snapshot.now))]
@@ -114,10 +116,14 @@ class Turns:
             if model.retry > snapshot.now or not (model.id == first or owed.spare(cost(model, self.quantum))):
                 continue
             ends = _least if forced and model.id == first else self._ends_for(snapshot, model)
-            room = rooms.find(model, ends)
+            room = self._room(snapshot, model, rooms, ends)
             if room and (model.sought or _harmless(room, snapshot.now)):
                 yield room
                 rooms.claim(room)
+
+    def _room(self, snapshot: Snapshot, model: Model, rooms: Rooms, ends: Callable[[Model], float]) -> Room | None:
+        """Where an absent model goes, and who leaves for it."""
+        return rooms.find(model, ends)
 
     def _wanted(self, snapshot: Snapshot, due: str | None) -> list[Model]:
         """Absent models that somebody waits for, in the order of their turns.

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from heapq import nsmallest
+from itertools import count
 from math import inf
+from typing import ClassVar
 
-from hotbunk.scheduler.actions import Decision, Suspend
-from hotbunk.scheduler.policies import Turns
-from hotbunk.scheduler.room import Room
+from hotbunk.scheduler.actions import Decision, Resize, Suspend
+from hotbunk.scheduler.agenda import Agenda, agenda, cost
+from hotbunk.scheduler.policies import Turns, Verdict
+from hotbunk.scheduler.room import Room, Rooms
 from hotbunk.scheduler.snapshot import Model, Phase, Sequence, Snapshot
-from hotbunk.scheduler.steps import claim, enter
+from hotbunk.scheduler.split import growth, loss, split, switch
+from hotbunk.scheduler.steps import claim, enter, eviction
 from hotbunk.scheduler.urgency import ANSWER, begin, carried, latest, laxity, remaining
 
 __all__ = ["Priced"]
@@ -24,7 +29,7 @@ __all__ = ["Priced"]
 FULL = 0.5
 """Share of the time for which a device has work, from which on it is spared every move: arrivals come in bursts."""
 _STEPS = 2  # decode steps that may pass until a command is carried out
-_FIRST = 32  # of those who wait for a slot, so many are looked at: who has just come is hardly the most urgent
+_FIRST = 16  # of those who wait for a slot, so many are looked at: who has just come is hardly the most urgent
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,7 @@ class Priced(Turns):
     the share of the promised TTFT that is kept for what nobody foresaw.
     """
 
+    splits: ClassVar[bool] = True
     share: float = 0.5
     reserve: float = 0.25
 
@@ -42,34 +48,47 @@ class Priced(Turns):
         """When its moves were worth it: they have had no more than their share of its turn."""
         return max(model.over, model.since + model.pace.moves * (1 / self.share - 1))
 
+    @property
+    def away(self) -> float:
+        """Seconds for which one who has begun is kept out at most, late or not: well within the bound."""
+        return self.bound.wait / 2
+
     # ------------------------------------------------------------ slots
 
-    def _entering(self, snapshot: Snapshot, rooms: list[Room], forced: bool) -> list[Decision]:
+    def _entering(self, snapshot: Snapshot, rooms: list[Room], owed: Agenda, forced: bool) -> list[Decision]:
         if forced:
-            return Turns._entering(self, snapshot, rooms, forced)
+            return Turns._entering(self, snapshot, rooms, owed, forced)
         leaving = {victim.id for room in rooms if room.ready <= snapshot.now for victim in room.victims}
         ready = (m for m in snapshot.queued if m.phase is Phase.READY and m.id not in leaving)
-        return [action for model in ready for action in self._enter(model, snapshot.now)]
+        moments = snapshot.once(self._latest)
+        return [action for m in ready for action in self._enter(m, moments[m.id], snapshot.now, owed)]
 
-    def _enter(self, model: Model, now: float) -> Iterator[Decision]:
+    def _latest(self, snapshot: Snapshot) -> dict[str, list[float]]:
+        """For each ready model the last moments of the first in its queue."""
+        ready = (m for m in snapshot.queued if m.phase is Phase.READY)
+        return {m.id: [latest(m, s, snapshot.now, self.away) for s in m.queue[:_FIRST]] for m in ready}
+
+    def _enter(self, model: Model, moments: list[float], now: float, owed: Agenda) -> Iterator[Decision]:
         """The most urgent into free slots; where there is none, in place of one that can wait longer."""
-
-        def moment(sequence: Sequence) -> float:
-            return latest(model, sequence, now)
-
         if free := max(0, model.free_slots):
-            yield from (enter(model, s) for s in nsmallest(free, model.queue[:_FIRST], key=moment))
-        elif not model.suspending:
-            first = min(model.queue[: model.slots], key=moment)
-            if victim := _exchanged(model, first, now):
+            yield from (enter(model, model.queue[at]) for _, at in nsmallest(free, zip(moments, count())))
+        elif not model.suspending and owed.spare(model.leave + self.least(model)):
+            moment, at = min(zip(moments, count()))
+            first = model.queue[at]
+            due = moment - carried(model, first) - self._ahead(model) <= now
+            if due and (victim := _exchanged(model, first, now)):
                 why = f"it can wait for {laxity(model, victim, now):.1f} s, and sequence {first.id} not any more"
                 yield Suspend(model.id, why, victim.id)
+
+    def _ahead(self, model: Model) -> float:
+        """Seconds before the last moment at which one enters a slot: others' prompts may be before it."""
+        return _STEPS * model.pace.decode(model.slots) + self.reserve * model.promise.ttft
 
     # ------------------------------------------------------------ turns
 
     def _wanted(self, snapshot: Snapshot, due: str | None) -> list[Model]:
         """Absent models by the moment at which their load must begin; those that are only expected come last."""
-        begins = snapshot.once(_begins)
+        begins = snapshot.once(self._begins)
 
         def rank(model: Model) -> tuple[bool, bool, bool, int, float]:
             return model.id != due, not model.keep, not model.sought, -model.priority, begins[model.id]
@@ -78,7 +97,7 @@ class Priced(Turns):
 
     def _ends_for(self, snapshot: Snapshot, model: Model) -> Callable[[Model], float]:
         """For a promise, as late as it can be when the device is full, and at once when it has nothing else to do."""
-        since, at, load = model.demand, snapshot.once(_begins)[model.id], snapshot.once(_load)
+        since, at, load = model.demand, snapshot.once(self._begins)[model.id], snapshot.once(_load)
 
         def ends(busy: Model) -> float:
             if busy.priority > model.priority:
@@ -95,33 +114,81 @@ class Priced(Turns):
         """Seconds of loading, a second and for each of its bytes, that its absence would cost at its rate of late."""
         return model.asking(snapshot.now) * model.pace.load / max(1, model.bytes)
 
+    # ------------------------------------------------------------ splits
+
+    def decide(self, snapshot: Snapshot) -> Verdict:
+        """What turns demand; where they demand nothing, a split model may grow, or leave to come back whole."""
+        verdict = Turns.decide(self, snapshot)
+        if verdict.actions or not snapshot.up:
+            return verdict
+        small = [m for m in snapshot.residents if m.phase is Phase.READY and m.running and m.bytes < _whole(m)]
+        owed = agenda(snapshot, self.bound, self.quantum) if small else None
+        for model in small:
+            if owed and owed.spare(cost(model, self.quantum)) and (moves := self._mended(snapshot, model)):
+                return Verdict(moves)
+        return verdict
+
+    def _mended(self, snapshot: Snapshot, model: Model) -> list[Decision]:
+        """A split model grows into free bytes that nobody waits for, or leaves if that costs less than to stay."""
+        wanted = any(m.sought and not m.resident for m in snapshot.models.values())
+        if not (wanted or model.suspending) and (larger := growth(snapshot, model)):
+            why = f"there is room for {larger.layers} layers, and its requests gain more than the move takes"
+            return [Resize(model.id, why, larger)]
+        if not model.queue or self.ends(model) > snapshot.now or model.placement is None:
+            return []
+        gone = snapshot.put(model.but(phase=Phase.ABSENT, placement=None))
+        room = self._place(gone, model, Rooms(gone, partial(self._missed, gone)), self.ends)
+        lost = loss(model, model.placement, model.placements[0], snapshot.now)
+        if room is None or lost <= switch(gone, model, room.victims):
+            return []
+        return eviction(model, f"being split costs its requests {lost:.1f} s, more than a switch")
+
+    def _room(self, snapshot: Snapshot, model: Model, rooms: Rooms, ends: Callable[[Model], float]) -> Room | None:
+        """All of it in others' place, or fewer layers beside them where that is cheaper."""
+        room = self._place(snapshot, model, rooms, ends)
+        if not (room and room.victims and model.queue and model.rates):
+            return room
+        left = min(snapshot.free, snapshot.budget - snapshot.kept(model, rooms.models) - snapshot.used) - rooms.taken
+        cheapest = split(snapshot, model, left)
+        if cheapest and cheapest[0] < switch(snapshot, model, room.victims):
+            return Room(model, cheapest[1], (), snapshot.now)
+        return room
+
+    def _place(self, snapshot: Snapshot, model: Model, rooms: Rooms, ends: Callable[[Model], float]) -> Room | None:
+        """A room for as much of it as the budget allows beside what is to be kept, whoever has to leave."""
+        best = model.best(snapshot.budget - snapshot.kept(model, rooms.models))
+        one = model.but(placements=(best,), rates=(model.costs(best),)) if best else model
+        return Turns._room(self, snapshot, one, rooms, ends)
+
+    # ------------------------------------------------------------ when to ask again
+
     def _moments(self, snapshot: Snapshot) -> Iterable[float]:
         yield from Turns._moments(self, snapshot)
-        for model in snapshot.queued:
-            if model.phase is Phase.READY:
-                ahead = _STEPS * model.pace.decode(model.slots)
-                yield from (latest(model, s, snapshot.now) - ahead for s in model.queue[: model.slots])
+        for name, moments in snapshot.once(self._latest).items():
+            ahead = self._ahead(snapshot.models[name])
+            yield from (moment - ahead for moment in moments)
+
+    def _begins(self, snapshot: Snapshot) -> dict[str, float]:
+        """For each absent model that is wanted, the moment at which its load must begin."""
+        now = snapshot.now
+        absent = (m for m in snapshot.models.values() if not m.resident and (m.sought or m.expected > now))
+        return {model.id: begin(model, now, self.away) for model in absent}
 
     def _claim(self, model: Model, now: float) -> str:
-        at = begin(model, now)
+        at = begin(model, now, self.away)
         return claim(model, now) if at == inf else f"{claim(model, now)}, whose promise needs it in {at - now:.1f} s"
+
+
+def _whole(model: Model) -> int:
+    return model.placements[0].device.total
 
 
 def _exchanged(model: Model, first: Sequence, now: float) -> Sequence | None:
     """Who makes way in its slot for one that must enter now: who can wait for as long as that one will take."""
     step = model.pace.decode(model.slots)
-    if latest(model, first, now) > now + _STEPS * step + carried(model, first):
-        return None
     slack, victim = max(((laxity(model, s, now), s) for s in model.running), key=lambda pair: pair[0])
     needs = remaining(model, first, first.made) * step + first.prompt * model.pace.token
     return victim if slack > needs + 2 * carried(model, victim) else None
-
-
-def _begins(snapshot: Snapshot) -> dict[str, float]:
-    """For each absent model that is wanted, the moment at which its load must begin."""
-    now = snapshot.now
-    absent = (m for m in snapshot.models.values() if not m.resident and (m.sought or m.expected > now))
-    return {model.id: begin(model, now) for model in absent}
 
 
 def _load(snapshot: Snapshot) -> float:

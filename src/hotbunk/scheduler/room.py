@@ -22,7 +22,7 @@ class Room(NamedTuple):
 class Rooms:
     """Rooms at one moment, found one after the other: what is claimed for one is not there for the next.
 
-    ``taken``: bytes that are claimed so far.
+    ``taken``: bytes that are claimed so far; ``models``: for whom.
     """
 
     def __init__(self, snapshot: Snapshot, missed: Callable[[Model], float]) -> None:
@@ -30,14 +30,14 @@ class Rooms:
         self.taken = 0
         self._snapshot, self._missed = snapshot, missed
         self._free = snapshot.free + snapshot.coming
-        self._models: list[str] = []
+        self.models: list[str] = []
         self._leaving: set[str] = set()
         self._known: dict[Callable[[Model], float], dict[Model, float]] = {}
 
     def claim(self, room: Room) -> None:
         """Nobody else gets it."""
         self.taken += room.placement.device.total
-        self._models.append(room.model.id)
+        self.models.append(room.model.id)
         for victim in room.victims:
             self._leaving.add(victim.id)
             self._free += victim.bytes
@@ -48,7 +48,7 @@ class Rooms:
         ``ends`` says when a busy model's turn ends; idle ones can leave at once.
         """
         snapshot = self._snapshot
-        kept = snapshot.kept(model, self._models)
+        kept = snapshot.kept(model, self.models)
         for placement in model.placements:
             need = placement.device.total + self.taken
             if need + kept <= snapshot.budget:

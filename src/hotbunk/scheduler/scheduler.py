@@ -33,12 +33,15 @@ class Scheduler:
     def _apply(self, decided: Iterable[actions.Decision]) -> list[actions.Decision]:
         if not (decided := list(decided)):
             return decided
-        base = max([self.snapshot.now, *(m.over for m in self.snapshot.residents)])
+        now, residents = self.snapshot.now, self.snapshot.residents
+        base = max([now, *(m.over for m in residents)])
+        # who is suspended in place waits for moves under way, and for nobody's turn
+        still = max([now, *(m.over for m in residents if m.phase is not Phase.READY)])
         for action in decided:
             model = self.snapshot.models[action.model]
-            move = model.load if isinstance(action, actions.Load) else model.leave
             least = self.policy.least(model)
-            self.snapshot = carry_out(self.snapshot, action, base + move + least, least)
+            over = base + model.load if isinstance(action, actions.Load | actions.Resize) else still + model.leave
+            self.snapshot = carry_out(self.snapshot, action, over + least, least)
         return decided
 
     def _ordered(self, event: events.Event) -> list[actions.Decision]:

@@ -11,20 +11,22 @@ with all slots taken, ``c`` to carry each token of a state; ``a`` the mean lengt
 
     absent model  its load must begin by the least of these moments, less its load and the prompts before
 
-A promise that cannot be kept any more is taken for twice as long, and so on: who is late becomes urgent again, each
-time later, so that those who are in time need not pay for it. What is not known is taken for average: an answer has
-``ANSWER`` tokens before the first was seen, and goes on however long it is.
+A promise that cannot be kept any more is taken for ``_LATE`` times as long, and so on: who is late becomes urgent
+again, each time later, so that those who are in time need not pay for it. But nobody who has begun is kept out for
+longer than ``away`` seconds. What is not known is taken for average: an answer has ``ANSWER`` tokens before the first
+was seen, and goes on however long it is.
 """
 
 from __future__ import annotations
 
-from math import ceil, inf, log2
+from math import ceil, inf, log
 
 from hotbunk.scheduler.snapshot import Model, Sequence
 
 __all__ = ["ANSWER", "begin", "carried", "latest", "laxity", "remaining"]
 
 ANSWER = 200.0
+_LATE = 8.0  # far enough behind those in time; anything from 4 to 64 does nearly the same
 
 
 def _made(model: Model, sequence: Sequence, now: float) -> float:
@@ -52,15 +54,16 @@ def carried(model: Model, sequence: Sequence) -> float:
     return (sequence.prompt + sequence.made) * model.pace.carry
 
 
-def latest(model: Model, sequence: Sequence, now: float, before: float = 0.0) -> float:
+def latest(model: Model, sequence: Sequence, now: float, away: float, before: float = 0.0) -> float:
     """The last moment at which a waiting sequence may enter a slot, ``before`` which so many seconds must pass.
 
-    Where its promise cannot be kept any more, twice as long is the next best, and so on.
+    Where its promise cannot be kept any more, ``_LATE`` times as long is the next best, and so on.
     """
     promised, spent = _account(model, sequence, now)
     spent += before
-    times = 1.0 if spent <= promised else 2.0 ** ceil(log2(spent / promised))
-    return now + times * promised - spent
+    times = 1.0 if spent <= promised else _LATE ** ceil(log(spent / promised, _LATE))
+    moment = now + times * promised - spent
+    return min(moment, sequence.since + away) if sequence.started else moment
 
 
 def _account(model: Model, sequence: Sequence, now: float) -> tuple[float, float]:
@@ -75,15 +78,15 @@ def _account(model: Model, sequence: Sequence, now: float) -> tuple[float, float
     return (done + left) * model.promise.tpot, gone + needed
 
 
-def begin(model: Model, now: float) -> float:
+def begin(model: Model, now: float, away: float) -> float:
     """The last moment at which an absent model's load may begin, for the first of those who would get a slot.
 
     An order to load it counts as a request without a prompt; inf: nobody waits for it.
     """
     before, soonest = model.pace.load, inf
     if not model.queue and model.demand is not None:
-        return latest(model, Sequence(0, model.demand, model.demand), now, before)
+        return latest(model, Sequence(0, model.demand, model.demand), now, away, before)
     for sequence in model.queue[: model.slots]:
-        soonest = min(soonest, latest(model, sequence, now, before))
+        soonest = min(soonest, latest(model, sequence, now, away, before))
         before += 0.0 if sequence.started else sequence.prompt * model.pace.token  # one after the other
     return soonest

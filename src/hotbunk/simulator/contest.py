@@ -89,8 +89,9 @@ class Setting:
         """
         policy, way = self._contender(name)
         own = name.partition("+")[0] in POLICIES
+        splits = getattr(policy, "splits", not own)
         parallel = getattr(policy, "parallel", None)
-        subjects = tuple(self._subject(model, own, parallel, way == "restart") for model in trace.models)
+        subjects = tuple(self._subject(model, own, splits, parallel, way == "restart") for model in trace.models)
         return Case(trace, subjects, self.budget, lambda: self._moving(way), self.profile.delays).remembering()
 
     def _contender(self, name: str) -> tuple[Policy, str]:
@@ -109,14 +110,15 @@ class Setting:
         store = HostStore(sizes, self.host, lambda model: self._costs[model].pin().seconds)
         return Live(store, overlaps=self.profile.roofline.h2d_pinned is not None)
 
-    def _subject(self, model: str, own: bool, parallel: int | None, restarts: bool) -> Subject:
-        """Hotbunk's own policies are offered the best that fits the budget, as it is live; others have a choice."""
+    def _subject(self, model: str, own: bool, splits: bool, parallel: int | None, restarts: bool) -> Subject:
+        """Who does not split is offered the best that fits the budget, as it is live; others have a choice."""
         costs, places = self._costs[model], tuple[Placement, ...]()
         if own and model in self.standing:
             live = self.standing[model]
             places, bounds = (live.placement,), (live.load, live.leave)
         else:
-            places = offers(self.models[model], self.context, parallel or self.slots, self.budget)[: 1 if own else None]
+            places = offers(self.models[model], self.context, parallel or self.slots, self.budget)
+            places = places if splits else places[:1]
             moves = MoveCosts(places[0], None if restarts else costs)
             bounds = moves.load, moves.leave
         found = tuple(rates(costs, place) for place in places)

@@ -1,0 +1,86 @@
+"""Whether a model does better with fewer layers on the device, beside the others, than with all of it in their place.
+
+Both ways are priced in seconds of the device. Of ``n`` requests that would share a turn (those that are there, and
+those that come, at the rate of late, within the promised TTFT) each takes ``w(p)`` seconds of the device's loop at a
+placement ``p``: an average prompt, and an average answer's share of the steps that it takes with the others. ``m(p)``
+are the seconds of coming and going once, in which the placement's share of the memory does nothing, while the others
+go on with theirs. ``c`` is a state's way, and ``a`` the requests a second of late:
+
+    switch    = m + sum over the victims v of x (m_v + 2 c_v)
+    split(p)  = m(p) + n (w(p) - w(whole))
+
+where ``x`` is 1 for a busy victim, which will come back; an idle one does if it is asked for before those who are
+absent: x = a_v / (a_v + the sum of a over them). A split model leaves, to come back whole, when what it loses is more
+than a switch, and grows where there is room and it would lose more than the move takes.
+
+A split keeps the promises: a step of everyone who is busy, in turn, within the least promised TPOT; load and longest
+prompt within the promised TTFT, or what they take at the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from hotbunk.placement import Placement
+from hotbunk.scheduler.snapshot import Model, Snapshot
+from hotbunk.scheduler.urgency import ANSWER, carried
+
+__all__ = ["growth", "loss", "split", "switch"]
+
+
+def switch(snapshot: Snapshot, model: Model, victims: Iterable[Model]) -> float:
+    """Seconds that it takes to have all of a model in the place of others, with their coming back."""
+    price = _moves(snapshot, model, model.placements[0])
+    rivals = sum(m.asking(snapshot.now) for m in snapshot.models.values() if m.id == model.id or not m.resident)
+    for victim in victims:
+        own = victim.asking(snapshot.now)
+        again = (own and own / (own + rivals)) if victim.idle else 1.0
+        carries = sum(carried(victim, s) for s in victim.running)
+        price += again * (_moves(snapshot, victim, victim.placements[0]) + 2 * carries)
+    return price
+
+
+def split(snapshot: Snapshot, model: Model, room: int) -> tuple[float, Placement] | None:
+    """The cheapest placement within ``room`` bytes that keeps everyone's promise, and its price."""
+    beside = [m for m in snapshot.residents if not m.idle]
+    found = [
+        (_moves(snapshot, model, each) + loss(model, each, model.placements[0], snapshot.now), each)
+        for each in model.placements[1:]
+        if each.device.total <= room and _kept(model, each, beside)
+    ]
+    return min(found, key=lambda pair: pair[0], default=None)
+
+
+def growth(snapshot: Snapshot, model: Model) -> Placement | None:
+    """A larger placement in the free bytes, if what a resident model's requests gain there is more than the move."""
+    here, larger = model.placement, model.best(model.bytes + snapshot.free)
+    if here is None or larger is None or larger.slots < here.slots or larger.device.total <= here.device.total:
+        return None
+    return larger if loss(model, here, larger, snapshot.now) > model.costs(larger).load else None
+
+
+def loss(model: Model, placement: Placement, than: Placement, now: float) -> float:
+    """Seconds by which the requests that would share a turn take longer at a placement than at another one."""
+    count = len(model.queue) + len(model.running) + model.asking(now) * model.promise.ttft
+    return count * (_each(model, placement, count) - _each(model, than, count))
+
+
+def _each(model: Model, placement: Placement, count: float) -> float:
+    """Seconds of the loop for one request of so many."""
+    costs, together = model.costs(placement), max(1.0, min(count, placement.slots))
+    step = (costs.step + (together - 1) * costs.each) / together
+    return model.prompts * costs.token + (model.answers or ANSWER) * step
+
+
+def _moves(snapshot: Snapshot, model: Model, placement: Placement) -> float:
+    return model.costs(placement).moves * placement.device.total / snapshot.budget
+
+
+def _kept(model: Model, placement: Placement, beside: Sequence[Model]) -> bool:
+    costs, whole = model.costs(placement), model.costs(model.placements[0])
+    at_once = min(len(model.queue) + len(model.running), placement.slots)
+    cycle = costs.decode(at_once) + sum(m.pace.decode(len(m.running)) for m in beside if m.running)
+    longest = max((s.prompt for s in model.queue if not s.started), default=0)
+    first = costs.load + longest * costs.token
+    in_time = first <= max(model.promise.ttft, whole.load + longest * whole.token)
+    return in_time and cycle <= min(m.promise.tpot for m in (model, *beside))
