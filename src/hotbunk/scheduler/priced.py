@@ -156,9 +156,7 @@ class Priced(Turns):
 
     def _place(self, snapshot: Snapshot, model: Model, rooms: Rooms, ends: Callable[[Model], float]) -> Room | None:
         """A room for as much of it as the budget allows beside what is to be kept, whoever has to leave."""
-        best = model.best(snapshot.budget - snapshot.kept(model, rooms.models))
-        one = model.but(placements=(best,), rates=(model.costs(best),)) if best else model
-        return Turns._room(self, snapshot, one, rooms, ends)
+        return rooms.find(model, ends, model.best(snapshot.budget - snapshot.kept(model, rooms.models)))
 
     # ------------------------------------------------------------ when to ask again
 

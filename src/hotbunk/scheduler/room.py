@@ -42,14 +42,14 @@ class Rooms:
             self._leaving.add(victim.id)
             self._free += victim.bytes
 
-    def find(self, model: Model, ends: Callable[[Model], float]) -> Room | None:
+    def find(self, model: Model, ends: Callable[[Model], float], only: Placement | None = None) -> Room | None:
         """The best placement that the budget allows beside what is kept and claimed, and the fewest to leave for it.
 
-        ``ends`` says when a busy model's turn ends; idle ones can leave at once.
+        ``ends`` says when a busy model's turn ends; idle ones can leave at once. ``only``: no other placement is tried.
         """
         snapshot = self._snapshot
         kept = snapshot.kept(model, self.models)
-        for placement in model.placements:
+        for placement in (only,) if only else model.placements:
             need = placement.device.total + self.taken
             if need + kept <= snapshot.budget:
                 return self._room(model, placement, need - self._free, ends)

@@ -26,7 +26,7 @@ from hotbunk.scheduler.snapshot import Model, Sequence
 __all__ = ["ANSWER", "begin", "carried", "latest", "laxity", "remaining"]
 
 ANSWER = 200.0
-_LATE = 8.0  # far enough behind those in time; anything from 4 to 64 does nearly the same
+_LATE, _LOG = 8.0, log(8.0)  # far enough behind those in time; anything from 4 to 64 does nearly the same
 
 
 def _made(model: Model, sequence: Sequence, now: float) -> float:
@@ -61,16 +61,16 @@ def latest(model: Model, sequence: Sequence, now: float, away: float, before: fl
     """
     promised, spent = _account(model, sequence, now)
     spent += before
-    times = 1.0 if spent <= promised else _LATE ** ceil(log(spent / promised, _LATE))
+    times = 1.0 if spent <= promised else _LATE ** ceil(log(spent / promised) / _LOG)
     moment = now + times * promised - spent
     return min(moment, sequence.since + away) if sequence.started else moment
 
 
 def _account(model: Model, sequence: Sequence, now: float) -> tuple[float, float]:
     """Seconds that are promised to a sequence, and those of them that are gone or will be needed."""
-    pace = model.pace
     if not sequence.started:
-        return model.promise.ttft, now - sequence.since + sequence.prompt * pace.token
+        return model.promise.ttft, now - sequence.since + sequence.prompt * model.pace.token
+    pace = model.pace
     done = _made(model, sequence, now)
     left = remaining(model, sequence, done)
     gone = now - sequence.begun - sequence.prompt * pace.token
@@ -83,10 +83,12 @@ def begin(model: Model, now: float, away: float) -> float:
 
     An order to load it counts as a request without a prompt; inf: nobody waits for it.
     """
-    before, soonest = model.pace.load, inf
+    before, soonest, token = model.pace.load, inf, model.pace.token
     if not model.queue and model.demand is not None:
         return latest(model, Sequence(0, model.demand, model.demand), now, away, before)
     for sequence in model.queue[: model.slots]:
-        soonest = min(soonest, latest(model, sequence, now, away, before))
-        before += 0.0 if sequence.started else sequence.prompt * model.pace.token  # one after the other
+        if (moment := latest(model, sequence, now, away, before)) < soonest:
+            soonest = moment
+        if not sequence.started:
+            before += sequence.prompt * token  # one after the other
     return soonest
