@@ -1,7 +1,7 @@
-"""Profile models of real shapes on a device, judge the cost models by what was held out, and redo the study there.
+r"""Profile models of real shapes on a device, judge the cost models by what was held out, and redo the study there.
 
     python benchmarks/costs.py --device CUDA0 --only profile --shapes qwen3-8b,llama3-8b --seconds 345 --out OUT
-    python benchmarks/costs.py --device CUDA0 --only study --seconds 1800 --out OUT
+    python benchmarks/costs.py --device CUDA0 --only study --seconds 1800 --out OUT \
         --shapes qwen2.5-3b,qwen3-8b,qwen2.5-14b llama3-8b,qwen3-32b,qwen3-30b-a3b llama2-70b
     python benchmarks/costs.py --device rpc:127.0.0.1:PORT --shapes 1b,half --scale 0.1 --seconds 120 --out OUT
 

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from report import Report
-from staged import MODELS, replayed, written
+from staged import parser, replayed, written
 from workloads import WORKLOADS, Draw
 
 from hotbunk.cli.bench.rival import SETTLED, find, hotbunk, router
@@ -35,7 +35,6 @@ from hotbunk.outcomes.table import tables
 from hotbunk.report.page import Page, Section
 from hotbunk.report.render import text
 from hotbunk.scheduler import POLICIES
-from hotbunk.units import parse_size
 
 ROUTER = "llama-server"
 KEPT = ("heavy", "bursty", "chains")
@@ -86,32 +85,19 @@ def _tell(name: str, runs: list[Run], arguments: argparse.Namespace, report: Rep
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--llama-server", type=lambda path: find(f"llama-server={path}"), help="the peer")
-    parser.add_argument("--contenders", help=f"policies of hotbunk, and {ROUTER}; default: priced, fifo, and the peer")
-    parser.add_argument("--models", default=MODELS, help="SHAPE:TYPE, the most asked first")
-    parser.add_argument("--models-max", type=int, default=1, help="models that the peer keeps loaded")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the models' widths")
-    parser.add_argument("--blocks", type=int, help="of each model; default: all")
-    parser.add_argument("--budget", type=parse_size, default=24 << 30, help="device memory of hotbunk")
-    parser.add_argument("--context", type=int, default=8192, help="tokens of a slot")
-    parser.add_argument("--slots", type=int, default=4)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--workloads", default=",".join(KEPT), help=f"of {', '.join(WORKLOADS)}")
-    parser.add_argument("--seconds", type=float, default=150.0, help="of each workload")
-    parser.add_argument("--rate", type=float, default=1.0, help="times the workloads' rates")
-    parser.add_argument("--tokens", type=float, default=1.0, help="times the workloads' lengths")
-    parser.add_argument("--work", type=Path, help="folder of models and stores, to be kept")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
-    arguments = parser.parse_args()
+    options = parser(__doc__ or "", 150.0)
+    options.add_argument("--llama-server", type=lambda path: find(f"llama-server={path}"), help="the peer")
+    options.add_argument("--contenders", help=f"policies of hotbunk, and {ROUTER}; default: priced, fifo, and the peer")
+    options.add_argument("--models-max", type=int, default=1, help="models that the peer keeps loaded")
+    options.add_argument("--workloads", default=",".join(KEPT), help=f"of {', '.join(WORKLOADS)}")
+    arguments = options.parse_args()
     arguments.contenders = arguments.contenders or f"priced,fifo{',' + ROUTER if arguments.llama_server else ''}"
     if unknown := set(arguments.contenders.split(",")) - {*POLICIES, ROUTER}:
-        parser.error(f"--contenders {','.join(sorted(unknown))}: there are {', '.join([*POLICIES, ROUTER])}")
+        options.error(f"--contenders {','.join(sorted(unknown))}: there are {', '.join([*POLICIES, ROUTER])}")
     if ROUTER in arguments.contenders and not arguments.llama_server:
-        parser.error(f"--contenders {ROUTER}: name the program with --llama-server PATH")
+        options.error(f"--contenders {ROUTER}: name the program with --llama-server PATH")
     if unknown := set(arguments.workloads.split(",")) - WORKLOADS.keys():
-        parser.error(f"--workloads {','.join(sorted(unknown))}: there are {', '.join(WORKLOADS)}")
+        options.error(f"--workloads {','.join(sorted(unknown))}: there are {', '.join(WORKLOADS)}")
     return arguments
 
 

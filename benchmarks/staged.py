@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -15,9 +16,10 @@ from hotbunk.replay.replay import Replay
 from hotbunk.study.shapes import named
 from hotbunk.study.write import write
 from hotbunk.traces import Trace
+from hotbunk.units import parse_size
 from hotbunk.worker.machine import cores
 
-__all__ = ["MODELS", "PROMPTS", "replayed", "written"]
+__all__ = ["PROMPTS", "parser", "replayed", "written"]
 
 MODELS = "qwen3-8b:F16,qwen2.5-3b:F16,llama3-8b:Q4_0"
 """27 GB of weights, of which 24 GiB hold the first alone, or the others together."""
@@ -25,6 +27,25 @@ PROMPTS = Prompts(low=100, high=2000)
 """Ids that models of any scale have."""
 REST = 1.0
 """Seconds after a model was told to leave, before anything is measured."""
+
+
+def parser(about: str, seconds: float) -> argparse.ArgumentParser:
+    """The options that all of them have: what is served, and the workloads, of so many ``seconds`` each by default."""
+    made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--device", default="auto")
+    made.add_argument("--models", default=MODELS, help="SHAPE:TYPE, the most asked first")
+    made.add_argument("--scale", type=float, default=1.0, help="of the models' widths")
+    made.add_argument("--blocks", type=int, help="of each model; default: all")
+    made.add_argument("--budget", type=parse_size, default=24 << 30, help="device memory of hotbunk")
+    made.add_argument("--context", type=int, default=8192, help="tokens of a slot")
+    made.add_argument("--slots", type=int, default=4)
+    made.add_argument("--threads", type=int)
+    made.add_argument("--seconds", type=float, default=seconds, help="of each workload")
+    made.add_argument("--rate", type=float, default=1.0, help="times the workloads' rates")
+    made.add_argument("--tokens", type=float, default=1.0, help="times the workloads' lengths")
+    made.add_argument("--work", type=Path, help="folder of models and stores, to be kept")
+    made.add_argument("--out", type=Path, required=True, help="folder of the results")
+    return made
 
 
 def written(folder: Path, models: str, scale: float, blocks: int | None) -> dict[str, Path]:

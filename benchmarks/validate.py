@@ -32,7 +32,7 @@ from typing import Any
 
 import msgspec
 from report import Report
-from staged import MODELS, PROMPTS, replayed, written
+from staged import PROMPTS, parser, replayed, written
 from workloads import WORKLOADS, Draw
 
 from hotbunk.cli.bench.rival import hotbunk
@@ -54,7 +54,6 @@ from hotbunk.simulator.pace import Delays
 from hotbunk.simulator.profile import Profile
 from hotbunk.simulator.stored import stored
 from hotbunk.traces import Trace
-from hotbunk.units import parse_size
 
 STORED = 180.0
 """Seconds that the host store gets to fill."""
@@ -196,27 +195,14 @@ def _in_ms(delays: Delays) -> str:
 
 
 def _arguments() -> Any:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--models", default=MODELS, help="SHAPE:TYPE, the most asked first")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the models' widths")
-    parser.add_argument("--blocks", type=int, help="of each model; default: all")
-    parser.add_argument("--budget", type=parse_size, default=24 << 30, help="device memory")
-    parser.add_argument("--context", type=int, default=8192, help="tokens of a slot")
-    parser.add_argument("--slots", type=int, default=4)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--policy", default="timeslice")
-    parser.add_argument("--workloads", default=",".join(WORKLOADS), help="none: models and profile only")
-    parser.add_argument("--seconds", type=float, default=300.0, help="of each workload")
-    parser.add_argument("--rate", type=float, default=1.0, help="times the workloads' rates")
-    parser.add_argument("--tokens", type=float, default=1.0, help="times the workloads' lengths")
-    parser.add_argument("--profile", type=float, default=90.0, help="seconds to profile each model")
-    parser.add_argument("--again", action="store_true", help="replay each trace twice")
-    parser.add_argument("--work", type=Path, help="folder of models and store, to be kept")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
-    arguments = parser.parse_args()
+    options = parser(__doc__ or "", 300.0)
+    options.add_argument("--policy", default="timeslice")
+    options.add_argument("--workloads", default=",".join(WORKLOADS), help="none: models and profile only")
+    options.add_argument("--profile", type=float, default=90.0, help="seconds to profile each model")
+    options.add_argument("--again", action="store_true", help="replay each trace twice")
+    arguments = options.parse_args()
     if unknown := set(filter(None, arguments.workloads.split(","))) - WORKLOADS.keys():
-        parser.error(f"--workloads {','.join(sorted(unknown))}: there are {', '.join(WORKLOADS)}")
+        options.error(f"--workloads {','.join(sorted(unknown))}: there are {', '.join(WORKLOADS)}")
     arguments.draw = Draw(arguments.seconds, arguments.rate, arguments.tokens)
     return arguments
 

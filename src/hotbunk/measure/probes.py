@@ -7,6 +7,7 @@ from dataclasses import replace
 from statistics import median, quantiles
 
 from hotbunk.costs.record import Kind, Record
+from hotbunk.costs.steps import CHUNK
 from hotbunk.errors import EngineError
 from hotbunk.measure.points import carried, left, moved
 from hotbunk.measure.wire import Wire, prompt
@@ -26,14 +27,15 @@ from hotbunk.worker.protocol import (
     Unloaded,
 )
 
-__all__ = ["STEPS", "Probes"]
+__all__ = ["LOADS", "STEPS", "Probes", "halvings"]
 
 STEPS = 8
 """Decode steps of which the median counts, at most."""
 _FEWEST, _LONG = 3, 0.5  # fewer do, but not fewer than that, once they took so many seconds together
 _WARM = 2  # steps before them: libllama plans its graphs at the first
-_CHUNK = 512  # tokens of a prompt that are evaluated in one turn, between two steps of those who decode
-_CARRIES, _LOADS = 3, 3  # times that a state goes out and in, that a model is loaded
+_CARRIES = 3  # times that a state goes out and in
+LOADS = 3
+"""Times that a model is loaded for a point."""
 
 
 class Probes:
@@ -77,9 +79,9 @@ class Probes:
     def reload(self, place: Placement) -> list[Record]:
         """Load it anew a few times: a driver takes now and then twice as long for what it has just been given back."""
         left, came = self.leave(), list[list[Record]]()
-        for _ in range(_LOADS):
+        for _ in range(LOADS):
             came.append(self.stand(place))
-            left += self.leave() if len(came) < _LOADS else []
+            left += self.leave() if len(came) < LOADS else []
         return [*left, *map(_middle, zip(*came, strict=True))]
 
     def leave(self) -> list[Record]:
@@ -95,8 +97,8 @@ class Probes:
 
         The one that is ahead has about ``tokens`` behind it; each record says how many.
         """
-        counts = [sequences >> halved for halved in range(sequences.bit_length())]
-        ahead = (STEPS + 2 * _WARM) * len(counts) + (sequences - 1) * -(-tokens // _CHUNK)
+        counts = halvings(sequences)
+        ahead = (STEPS + 2 * _WARM) * len(counts) + (sequences - 1) * -(-tokens // CHUNK)
         start = max(1, tokens - ahead)
         place = self._ready(start + ahead, sequences)
         numbers = [self._wire.start(self.model, prompt(start, seed), place.context) for seed in range(sequences)]
@@ -163,6 +165,11 @@ class Probes:
                 raise EngineError(
                     f"a sequence of {self.model} ended early: {self._wire.ended[number].message or 'full'}"
                 )
+
+
+def halvings(sequences: int) -> list[int]:
+    """So many, half as many, and so on down to one: the numbers of sequences that one point of decoding measures."""
+    return [sequences >> halved for halved in range(sequences.bit_length())]
 
 
 def _settled(seconds: Sequence[float]) -> bool:

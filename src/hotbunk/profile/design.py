@@ -20,6 +20,7 @@ from statistics import fmean
 
 from hotbunk.costs.model import Costs
 from hotbunk.costs.record import Kind, Record
+from hotbunk.measure.probes import LOADS, halvings
 from hotbunk.placement import Placement
 
 __all__ = ["AIMS", "Point", "choose", "enough", "grid", "halved", "held_out"]
@@ -31,7 +32,6 @@ _RESIDENCIES = (1.0, 0.0, 0.5, 0.9, 0.75, 0.25, 0.97)
 _TOKENS = (64, 512, 2048, 4096, 8192, 16384, 32768)
 _SEQUENCES = (1, 2, 4, 8, 16, 32)
 _JUDGED = 3  # held-out points of a kind before its error is believed
-_LOADS = 3  # times that a model is loaded for a point
 _MOVE = 0.5  # seconds that a move takes besides its own time: warming up, planning graphs
 _STEPS = 6  # decode steps of one measurement, about: fewer where they are slow
 
@@ -113,7 +113,7 @@ def cost(costs: Costs, point: Point, standing: Placement | None) -> float:
     """Seconds that measuring it will take, getting there included."""
     place = point.placement
     if point.kind is Kind.LOAD:
-        return _LOADS * (costs.load(place).seconds + _MOVE)
+        return LOADS * (costs.load(place).seconds + _MOVE)
     seconds = 0.01 if place == standing else costs.load(place).seconds + _MOVE
     prefill = costs.prefill(place, point.tokens).seconds
     if point.kind is Kind.DECODE:
@@ -124,7 +124,7 @@ def cost(costs: Costs, point: Point, standing: Placement | None) -> float:
 
 def halved(point: Point) -> list[Point]:
     """A point of decoding, and those that are measured with it: half as many sequences, down to one."""
-    return [replace(point, sequences=point.sequences >> count) for count in range(point.sequences.bit_length())]
+    return [replace(point, sequences=count) for count in halvings(point.sequences)]
 
 
 def enough(errors: Mapping[Kind, Sequence[float]], kinds: Iterable[Kind]) -> bool:
