@@ -1,4 +1,4 @@
-"""The policy that prices: late when the device is full, at once when it is not, and never at the cost of a promise."""
+"""The policy that prices: at once where there is room, else as late as the promise allows, and never later."""
 
 from itertools import pairwise
 from math import inf
@@ -30,25 +30,35 @@ def first(made: Device, kind: type[actions.Action], model: str) -> float:
     return times[0]
 
 
-def test_with_nothing_else_to_do_it_switches_at_once() -> None:
+def test_whoever_runs_goes_on_for_as_long_as_the_promise_allows() -> None:
     made = device("a", "b")
     made.arrive(0.0, "a", inf)
+    made.arrive(10.0, "b", 1.0)
+    made.run(until=30.0)
+    # 4 s are promised: less a quarter in reserve, the load and the way out
+    assert first(made, actions.Unload, "a") - 10.0 == pytest.approx(2.4, abs=0.3)
+    assert made.requests[1].waited < 4.0
+
+
+def test_one_that_is_idle_leaves_at_once() -> None:
+    made = device("a", "b")
+    made.arrive(0.0, "a", 1.0)
     made.arrive(10.0, "b", 1.0)
     made.run(until=30.0)
     assert first(made, actions.Unload, "a") == pytest.approx(10.0, abs=0.3)
 
 
-def test_a_full_device_switches_as_late_as_the_promise_allows() -> None:
-    made = device("a", "b")
+@pytest.mark.parametrize(("size", "meanwhile"), [(2, True), (4, False)])
+def test_a_place_that_cannot_be_had_yet_is_used_meanwhile(size: int, meanwhile: bool) -> None:
+    made = device("a", "b", promise=Promise(8.0, 0.1))  # b needs a's place, and gets it when its promise demands it
+    made.tell(events.Added(0.0, "c", (placement(size, 2),), 0.5, 0.1, rates=(QUICK,), promise=Promise(40.0, 0.1)))
     made.arrive(0.0, "a", inf)
-    for n in range(230):  # one a second, each with an average answer's work: as much as it can do
-        made.arrive(n, "a", 0.3)
-    made.arrive(200.25, "b", 1.0)
-    made.run(until=220.0)
-    [request] = [r for r in made.requests.values() if r.model == "b"]
-    # 4 s are promised: less a quarter in reserve, the load and the way out
-    assert 1.5 < first(made, actions.Unload, "a") - 200.25 < 2.6
-    assert request.waited < 4.0
+    made.arrive(10.0, "b", 1.0)
+    made.arrive(10.1, "c", 0.3)
+    made.run(until=30.0)
+    loads = [time for time, action in made.log if isinstance(action, actions.Load) and action.model == "c"]
+    assert (loads[:1] == [10.1]) == meanwhile
+    assert made.requests[1].waited < 8.0
 
 
 def test_moves_are_no_more_than_their_share_of_a_turn() -> None:
@@ -58,7 +68,7 @@ def test_moves_are_no_more_than_their_share_of_a_turn() -> None:
     made.run(until=30.0)
     loads = [time for time, action in made.log if isinstance(action, actions.Load)]
     gaps = [later - earlier for earlier, later in pairwise(loads)]
-    assert len(gaps) > 10
+    assert gaps
     assert min(gaps) >= 2 * (0.5 + 0.1) - 0.2  # as long on the device as its moves take
 
 

@@ -1,8 +1,8 @@
 """The policy that prices: each move is weighed in seconds against the promises that it keeps and that it breaks.
 
 docs/policy.md explains it in one page. In short: every waiting sequence has a last moment at which it may enter a slot
-(``urgency``), and so every absent model has one at which its load must begin. Until then it waits, the longer the more
-the device has to do: whoever comes meanwhile shares its turn. Then those make room who are missed least.
+(``urgency``), and so every absent model has one at which its load must begin. Until then it waits, if there is no room:
+whoever runs may end, and whoever comes meanwhile shares its turn. Then those make room who are missed least.
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ from itertools import count
 from math import inf
 from typing import ClassVar
 
-from hotbunk.scheduler.actions import Decision, Resize, Suspend
+from hotbunk.scheduler.actions import Decision, Load, Resize, Suspend
 from hotbunk.scheduler.agenda import Agenda, agenda, cost
 from hotbunk.scheduler.policies import Turns, Verdict
 from hotbunk.scheduler.room import Room, Rooms
 from hotbunk.scheduler.snapshot import Model, Phase, Sequence, Snapshot
 from hotbunk.scheduler.split import growth, loss, split, switch
 from hotbunk.scheduler.steps import claim, enter, eviction
-from hotbunk.scheduler.urgency import ANSWER, begin, carried, latest, laxity, remaining
+from hotbunk.scheduler.urgency import begin, carried, latest, laxity, remaining
 
 __all__ = ["Priced"]
 
-FULL = 0.5
-"""Share of the time for which a device has work, from which on it is spared every move: arrivals come in bursts."""
 _STEPS = 2  # decode steps that may pass until a command is carried out
 _FIRST = 16  # of those who wait for a slot, so many are looked at: who has just come is hardly the most urgent
 
@@ -96,17 +94,16 @@ class Priced(Turns):
         return sorted((snapshot.models[name] for name in begins), key=rank)
 
     def _ends_for(self, snapshot: Snapshot, model: Model) -> Callable[[Model], float]:
-        """For a promise, as late as it can be when the device is full, and at once when it has nothing else to do."""
-        since, at, load = model.demand, snapshot.once(self._begins)[model.id], snapshot.once(_load)
+        """As late as its promise allows: whoever runs may end before, and whoever comes meanwhile shares its turn."""
+        at = snapshot.once(self._begins)[model.id]
 
         def ends(busy: Model) -> float:
             if busy.priority > model.priority:
                 return inf
-            if since is None or at == inf:
+            if model.demand is None or at == inf:
                 return self.ends(busy)
             out = busy.pace.unload + sum(carried(busy, s) for s in busy.running)
-            last = at - out - self.reserve * model.promise.ttft
-            return max(self.ends(busy), since + load * (last - since))
+            return max(self.ends(busy), at - out - self.reserve * model.promise.ttft)
 
         return ends
 
@@ -114,13 +111,33 @@ class Priced(Turns):
         """Seconds of loading, a second and for each of its bytes, that its absence would cost at its rate of late."""
         return model.asking(snapshot.now) * model.pace.load / max(1, model.bytes)
 
+    def _between(self, snapshot: Snapshot) -> list[Decision]:
+        """Free bytes that are claimed, but cannot be used yet, for one that will be done by then."""
+        absent = (snapshot.models[name] for name in snapshot.once(self._begins))
+        small = [
+            m for m in absent if m.queue and m.retry <= snapshot.now and _whole(m) + snapshot.kept(m) <= snapshot.free
+        ]
+        if not small:
+            return []
+        owed = agenda(snapshot, self.bound, self.quantum)
+        until = min((room.ready for room in self._rooms(snapshot, owed, forced=False)), default=inf)
+        for model in sorted(small, key=_stay):
+            stay = _stay(model)
+            worth = model.pace.moves <= self.share * stay and snapshot.now + stay <= until
+            if worth and owed.spare(cost(model, self.quantum)):
+                why = f"{self._claim(model, snapshot.now)}; who is to have its place cannot come before it is done"
+                return [Load(model.id, why, model.placements[0])]
+        return []
+
     # ------------------------------------------------------------ splits
 
     def decide(self, snapshot: Snapshot) -> Verdict:
-        """What turns demand; where they demand nothing, a split model may grow, or leave to come back whole."""
+        """What turns demand; else free bytes are used meanwhile, and a split model may grow, or leave to come whole."""
         verdict = Turns.decide(self, snapshot)
         if verdict.actions or not snapshot.up:
             return verdict
+        if moves := self._between(snapshot):
+            return Verdict(moves)
         small = [m for m in snapshot.residents if m.phase is Phase.READY and m.running and m.bytes < _whole(m)]
         owed = agenda(snapshot, self.bound, self.quantum) if small else None
         for model in small:
@@ -181,21 +198,16 @@ def _whole(model: Model) -> int:
     return model.placements[0].device.total
 
 
+def _stay(model: Model) -> float:
+    """Seconds that an absent model takes to come, to serve those who wait as far as it has slots, and to leave."""
+    served, pace = model.queue[: model.slots], model.pace
+    steps = max(remaining(model, s, s.made) for s in served)
+    return pace.moves + sum(s.prompt for s in served) * pace.token + steps * pace.decode(len(served))
+
+
 def _exchanged(model: Model, first: Sequence, now: float) -> Sequence | None:
     """Who makes way in its slot for one that must enter now: who can wait for as long as that one will take."""
     step = model.pace.decode(model.slots)
     slack, victim = max(((laxity(model, s, now), s) for s in model.running), key=lambda pair: pair[0])
     needs = remaining(model, first, first.made) * step + first.prompt * model.pace.token
     return victim if slack > needs + 2 * carried(model, victim) else None
-
-
-def _load(snapshot: Snapshot) -> float:
-    """How full the device is, by what was asked of late: 1 from ``FULL`` on."""
-    work = 0.0
-    for model in snapshot.models.values():
-        if model.rate:
-            pace = model.pace
-            token = pace.decode(model.slots) / model.slots
-            each = model.prompts * pace.token + (model.answers or ANSWER) * token
-            work += each * model.asking(snapshot.now)
-    return min(1.0, work / FULL)
