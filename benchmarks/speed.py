@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from time import perf_counter, sleep
@@ -50,11 +51,14 @@ def _take_turns(run: Run, wire: Wire, name: str, layers: int, count: int) -> Non
     if not run.bench:
         run.report.row(label, f"{_speed(wire, name, count):.1f}", "no llama-bench")
         return
-    speeds = dict[str, list[float]](ours=[], theirs=[])
+    sides: dict[str, Callable[[], float]] = {
+        "ours": lambda: _rested(wire, name, count),
+        "theirs": lambda: _benched(run, run.files[name], layers, count),
+    }
+    speeds: dict[str, list[float]] = {side: [] for side in sides}
     for turn in range(TURNS):
-        for side in list(speeds)[:: -1 if turn % 2 else 1]:
-            ours = side == "ours"
-            speeds[side].append(_rested(wire, name, count) if ours else _benched(run, run.files[name], layers, count))
+        for side in sorted(sides, reverse=turn % 2 == 1):
+            speeds[side].append(sides[side]())
     ratios = [ours / theirs for ours, theirs in zip(*speeds.values(), strict=True)]
     medians = [f"{median(each):.1f}" for each in speeds.values()]
     ratio = median(ratios)

@@ -40,6 +40,18 @@ def test_whoever_runs_goes_on_for_as_long_as_the_promise_allows() -> None:
     assert made.requests[1].waited < 4.0
 
 
+def test_so_does_one_whose_requests_keep_coming() -> None:
+    made = device("a", "b")
+    made.arrive(0.0, "a", inf)
+    for n in range(230):  # one a second, each with an average answer's work: as much as it can do
+        made.arrive(n, "a", 0.3)
+    made.arrive(200.25, "b", 1.0)
+    made.run(until=220.0)
+    [request] = [r for r in made.requests.values() if r.model == "b"]
+    assert 1.5 < first(made, actions.Unload, "a") - 200.25 < 2.6
+    assert request.waited < 4.0
+
+
 def test_one_that_is_idle_leaves_at_once() -> None:
     made = device("a", "b")
     made.arrive(0.0, "a", 1.0)
@@ -62,13 +74,15 @@ def test_a_place_that_cannot_be_had_yet_is_used_meanwhile(size: int, meanwhile: 
 
 
 def test_moves_are_no_more_than_their_share_of_a_turn() -> None:
-    made = device("a", "b", promise=Promise(0.1, 0.001))  # that nobody could keep
+    made = device("a", "b", slots=16, promise=Promise(1.0, 10.0))  # whoever comes wants the device at once
     made.arrive(0.0, "a", inf)
     made.arrive(0.0, "b", inf)
+    for n in range(30):
+        made.arrive(n, "ab"[n % 2], 0.1)
     made.run(until=30.0)
     loads = [time for time, action in made.log if isinstance(action, actions.Load)]
     gaps = [later - earlier for earlier, later in pairwise(loads)]
-    assert gaps
+    assert len(gaps) > 10
     assert min(gaps) >= 2 * (0.5 + 0.1) - 0.2  # as long on the device as its moves take
 
 

@@ -82,7 +82,7 @@ class Turns:
             return Verdict()
         if surplus := relief(snapshot, self.ends):
             return Verdict(surplus)
-        owed = agenda(snapshot, self.bound, self.quantum)
+        owed = snapshot.once(self._owed)
         forced = owed.first is not None and snapshot.now >= owed.forced
         rooms = list(self._rooms(snapshot, owed, forced))
         if entering := self._entering(snapshot, rooms, owed, forced):
@@ -96,6 +96,10 @@ class Turns:
         if forced and owed.first:
             soon.append(snapshot.models[owed.first].over)  # then its slots can be given to others
         return Verdict(wake=min((t for t in soon if t > snapshot.now), default=inf))
+
+    def _owed(self, snapshot: Snapshot) -> Agenda:
+        """Who is owed a turn, of those whose start is promised."""
+        return agenda(snapshot, self.bound, self.quantum)
 
     def _entering(self, snapshot: Snapshot, rooms: list[Room], owed: Agenda, forced: bool) -> list[Decision]:
         """Who gets a free slot now."""

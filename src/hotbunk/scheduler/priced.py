@@ -16,7 +16,7 @@ from math import inf
 from typing import ClassVar
 
 from hotbunk.scheduler.actions import Decision, Load, Resize, Suspend
-from hotbunk.scheduler.agenda import Agenda, agenda, cost
+from hotbunk.scheduler.agenda import Agenda, cost
 from hotbunk.scheduler.policies import Turns, Verdict
 from hotbunk.scheduler.room import Room, Rooms
 from hotbunk.scheduler.snapshot import Model, Phase, Sequence, Snapshot
@@ -111,6 +111,20 @@ class Priced(Turns):
         """Seconds of loading, a second and for each of its bytes, that its absence would cost at its rate of late."""
         return model.asking(snapshot.now) * model.pace.load / max(1, model.bytes)
 
+    def decide(self, snapshot: Snapshot) -> Verdict:
+        """What turns demand; else free bytes are used meanwhile, and a split model may grow, or leave to come whole."""
+        verdict = Turns.decide(self, snapshot)
+        if verdict.actions or not snapshot.up:
+            return verdict
+        if moves := self._between(snapshot):
+            return Verdict(moves)
+        small = [m for m in snapshot.residents if m.phase is Phase.READY and m.running and m.bytes < _whole(m)]
+        for model in small:
+            spare = snapshot.once(self._owed).spare(cost(model, self.quantum))
+            if spare and (moves := self._mended(snapshot, model)):
+                return Verdict(moves)
+        return verdict
+
     def _between(self, snapshot: Snapshot) -> list[Decision]:
         """Free bytes that are claimed, but cannot be used yet, for one that will be done by then."""
         absent = (snapshot.models[name] for name in snapshot.once(self._begins))
@@ -119,7 +133,7 @@ class Priced(Turns):
         ]
         if not small:
             return []
-        owed = agenda(snapshot, self.bound, self.quantum)
+        owed = snapshot.once(self._owed)
         until = min((room.ready for room in self._rooms(snapshot, owed, forced=False)), default=inf)
         for model in sorted(small, key=_stay):
             stay = _stay(model)
@@ -130,20 +144,6 @@ class Priced(Turns):
         return []
 
     # ------------------------------------------------------------ splits
-
-    def decide(self, snapshot: Snapshot) -> Verdict:
-        """What turns demand; else free bytes are used meanwhile, and a split model may grow, or leave to come whole."""
-        verdict = Turns.decide(self, snapshot)
-        if verdict.actions or not snapshot.up:
-            return verdict
-        if moves := self._between(snapshot):
-            return Verdict(moves)
-        small = [m for m in snapshot.residents if m.phase is Phase.READY and m.running and m.bytes < _whole(m)]
-        owed = agenda(snapshot, self.bound, self.quantum) if small else None
-        for model in small:
-            if owed and owed.spare(cost(model, self.quantum)) and (moves := self._mended(snapshot, model)):
-                return Verdict(moves)
-        return verdict
 
     def _mended(self, snapshot: Snapshot, model: Model) -> list[Decision]:
         """A split model grows into free bytes that nobody waits for, or leaves if that costs less than to stay."""
