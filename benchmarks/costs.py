@@ -51,6 +51,8 @@ LEGS = ((32768, 2), (2048, 32))
 """Longest context and most sequences of the two halves of a full profile: both at once would fit no memory."""
 PAIRS = (("qwen2.5-3b", "qwen3-8b"), ("qwen3-8b", "qwen3-8b"), ("qwen3-8b", "qwen2.5-3b"), ("qwen2.5-14b", "qwen3-8b"))
 """The pairs that the study preempts."""
+EXPERIMENTS = ("all", "offload", "preemption", "context", "concurrency")
+PAIRED = ("all", "preemption")
 DRAWING, WRITING, STARTING = 10.0, 10.0, 5.0  # seconds kept for the report, for the export, and to start a command
 PROFILED = 0.3
 """Share of the time after the quick profiles that full ones take, if the study comes after them."""
@@ -202,10 +204,10 @@ def _study(run: Run, files: dict[str, Path], arguments: argparse.Namespace) -> N
     if seconds <= 0 or not files:
         run.report.say("left out, no time for it")
         return
-    pairs = [",".join(pair) for pair in PAIRS if {*pair} <= {*files}] or ["none"]
+    pairs = [",".join(pair) for pair in PAIRS if {*pair} <= {*files} and not arguments.unpaired] or ["none"]
     where = ["--device", run.device, "--threads", run.threads, "--out", run.study, "--resume"]
     where += ["--quick"] if arguments.thin else []
-    where += [word for pair in pairs for word in ("--pair", pair)] if arguments.experiment == "all" else []
+    where += [word for pair in pairs for word in ("--pair", pair)] if arguments.experiment in PAIRED else []
     budget = ["--time-budget", f"{seconds:.0f}s"]
     run.hotbunk("study", arguments.experiment, *files.values(), *where, *budget, seconds=run.left - DRAWING)
     for name in ("report.html", "summary.txt"):
@@ -241,7 +243,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", type=float, default=60.0, help="seconds of a quick profile, for each model")
     parser.add_argument("--full", type=float, help="seconds that a full one takes beyond that; default: what is left")
     parser.add_argument("--only", choices=("profile", "study"), help="one of the two parts")
-    parser.add_argument("--experiment", default="all", choices=("all", "offload", "concurrency", "context"))
+    parser.add_argument("--experiment", default="all", choices=EXPERIMENTS)
+    parser.add_argument("--unpaired", action="store_true", help="all of the study but preemptions")
     parser.add_argument("--thin", action="store_true", help="fewer points of each of the study's experiments")
     parser.add_argument("--folder", type=Path, help="where to write the models")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")

@@ -21,6 +21,7 @@ from hotbunk.costs.record import Kind, Record
 from hotbunk.study.described import described
 from hotbunk.study.lines import Line, Sides, fit
 from hotbunk.study.paper import KEPT
+from hotbunk.study.results import Results, Row
 from hotbunk.study.shapes import SHAPES, Shape
 from hotbunk.study.stage import Subject
 
@@ -175,6 +176,35 @@ def negligible() -> Iterator[str]:
         yield f"  {layers} of 37 layers   {'   '.join(cells)}"
 
 
+def pairs() -> Iterator[str]:
+    """The study's pairs, preempted with either loader in one run."""
+    yield "A preempted for B (study): ms at the first and the last point of interruption, and medians of all points"
+    for (model, other, way), rows in _preempted().items():
+        once = [row for row in rows if row["times"] == 1]
+        whole = [1e3 * row["overhead"] for row in once]
+        cache = [(row["kv_out"] + row["kv_in"]) / row["overhead"] for row in once]
+        ends = [f"at {row['tokens']:5,}: {1e3 * row['overhead']:5,.0f}" for row in (once[0], once[-1])]
+        loads = f"all: {median(whole):5,.0f}, B's load {median(1e3 * row['load_other'] for row in once):5,.0f}"
+        yield f"  {f'{model} for {other}':24} {way:8}  {'  '.join([*ends, loads])}, KV cache {max(cache):.1%} at most"
+
+
+def several() -> Iterator[str]:
+    """One job preempted again and again."""
+    yield "One job with 1,000 tokens behind it, preempted again and again (study): ms of each"
+    for (model, other, way), rows in _preempted().items():
+        if (most := max(row["times"] for row in rows)) > 1:
+            each = [f"{1e3 * row['overhead']:.0f}" for row in rows if row["times"] == most]
+            yield f"  {model} for {other}, {way}: {', '.join(each)}"
+
+
+def _preempted() -> dict[tuple[str, str, str], list[Row]]:
+    """What the study measured, by model, other and way, the least tokens first."""
+    found: dict[tuple[str, str, str], list[Row]] = {}
+    for row in Results(MEASUREMENTS / "study-h100").rows("preemption"):
+        found.setdefault((row["model"], row["other"], row["way"]), []).append(row)
+    return {key: sorted(rows, key=lambda row: (row["tokens"], row["nth"])) for key, rows in found.items()}
+
+
 def ordinary() -> Iterator[str]:
     """The same preemption with a loader that takes seconds."""
     (low, high) = re.findall(r"living process, mmap: ([\d.]+) to ([\d.]+);", read("probes-h100.txt"))[0]
@@ -219,7 +249,7 @@ def _by(found: Sequence[Record], which: Callable[[Record], int]) -> str:
 
 def main() -> None:
     """Print all of them."""
-    parts = (cliff, ninety, order, slower, together, constant, negligible, ordinary)
+    parts = (cliff, ninety, order, slower, together, constant, pairs, several, negligible, ordinary)
     print("\n\n".join("\n".join(part()) for part in parts))
 
 

@@ -89,8 +89,8 @@ def test_a_note_takes_the_place_of_the_last(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the pace
 
 
-def point(number: int, measure: Callable[[float], Mapping[str, Sequence[Row]]]) -> Point:
-    return Point("bus", f"point {number}", {"number": number}, measure)
+def point(number: int, measure: Callable[[float], Mapping[str, Sequence[Row]]], repeat: int = 0) -> Point:
+    return Point("bus", f"point {number}", {"number": number, "repeat": repeat}, measure)
 
 
 def test_points_are_measured_once(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_points_are_measured_once(tmp_path: Path) -> None:
     assert go(points(), Results(tmp_path), Clock(), said.append) == 0
     assert measured == [0, 1, 2]
     assert said == ["point 0 (1 of 2)", "point 1 (2 of 2)", "point 2 (1 of 1)"]
-    assert Results(tmp_path).rows("memory") == [{"number": n, "value": n} for n in range(3)]
+    assert Results(tmp_path).rows("memory") == [{"number": n, "repeat": 0, "value": n} for n in range(3)]
 
 
 def test_time_is_shared_and_what_is_left_is_counted(tmp_path: Path) -> None:
@@ -125,6 +125,19 @@ def test_time_is_shared_and_what_is_left_is_counted(tmp_path: Path) -> None:
     assert len(given) == 4
 
 
+def test_repeats_are_cut_before_points_are_thinned(tmp_path: Path) -> None:
+    given: list[float] = []
+
+    def row(seconds: float) -> dict[str, list[Row]]:
+        given.append(seconds)
+        return {"bus": [{}]}
+
+    points = [point(n, row, repeat) for repeat in range(3) for n in range(4)]
+    assert go(points, Results(tmp_path), Clock(1200), lambda _: None) == 0
+    assert [round(seconds) for seconds in given[:4]] == [150, 200, 300, 600]  # half of the time for the first four
+    assert all(seconds >= 100 for seconds in given)  # none less than an even share of all
+
+
 def test_what_does_not_fit_is_noted_and_the_others_go_on(tmp_path: Path) -> None:
     def refuse(seconds: float) -> Any:
         raise OutOfMemory("no room for 3 bytes")
@@ -132,7 +145,7 @@ def test_what_does_not_fit_is_noted_and_the_others_go_on(tmp_path: Path) -> None
     results = Results(tmp_path)
     assert go([point(0, refuse), point(1, lambda _: {"bus": [{}]})], results, Clock(), lambda _: None) == 0
     assert results.notes == {"point 0": "left out: no room for 3 bytes"}
-    assert results.rows("bus") == [{"number": 1}]
+    assert results.rows("bus") == [{"number": 1, "repeat": 0}]
 
 
 def test_a_clock_without_a_budget_never_ends() -> None:

@@ -25,7 +25,7 @@ __all__ = ["LENGTHS", "SHARES", "ladder", "measure"]
 SHARES = (*(n / 10 for n in range(10)), 0.92, 0.94, 0.96, 0.98, 1.0)
 LENGTHS = (50, 150, 300, 500, 1000, 5000)
 _PROMPT = 32
-_LEAST = 4  # tokens of a run, however little time there is
+_LEAST = 8  # tokens of a run, however little time there is
 _CHECKED = 300  # separate runs are made of lengths up to this one
 _BEATS = 40  # of a run, at most
 

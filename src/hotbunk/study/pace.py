@@ -1,13 +1,15 @@
 """The pace of an experiment: point by point, each once before any twice, within the time that there is.
 
-A point gets an even share of what time is left; what it does not need is the others'. So a short budget thins all
-points out alike, and cuts repeats before it cuts points.
+A repeat of all points may take half of the time that is left, the last one all of it; within it a point gets an even
+share of what is left, never less than of all that is to come; what it does not need is the others'. So a short budget
+cuts repeats before it thins points.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from math import inf
 from time import monotonic
 
@@ -18,6 +20,8 @@ __all__ = ["Clock", "Point", "Say", "go"]
 
 Say = Callable[[str], None]
 """Hears what is being done."""
+_ROUND = 0.5
+"""Share of the time left that a repeat of all points may take, if others follow."""
 
 
 class Clock:
@@ -45,6 +49,7 @@ class Clock:
 class Point:
     """A point of an experiment: ``key`` is in all its rows and tells it from the others of ``table``.
 
+    Its ``repeat`` says the how manieth time all is measured; points of one repeat follow each other.
     ``measure`` is given the seconds that it should take at most, and returns rows by table: none, if it would take far
     longer.
     """
@@ -62,18 +67,23 @@ def go(points: Sequence[Point], results: Results, clock: Clock, say: Say) -> int
         EngineError: the worker failed. A point for which the device has no memory is noted, and left out.
         ConfigError: the results cannot be written.
     """
-    left = 0
     todo = [point for point in points if not results.rows(point.table, **point.key)]
-    for number, point in enumerate(todo):
-        if clock.over:
-            return left + len(todo) - number
-        say(f"{point.title} ({number + 1} of {len(todo)})")
-        try:
-            found = point.measure(clock.left / (len(todo) - number))
-        except OutOfMemory as error:
-            results.note(point.title, f"left out: {error}")
-            continue
-        left += not found.get(point.table)
-        for table in sorted(found, key=lambda table: table == point.table):  # its own last: then it counts as done
-            results.add(table, ({**point.key, **row} for row in found[table]))
+    rounds = [list(same) for _, same in groupby(todo, key=lambda point: point.key.get("repeat"))]
+    left = number = 0
+    for nth, same in enumerate(rounds):
+        part = clock if nth == len(rounds) - 1 else clock.part(_ROUND)
+        for place, point in enumerate(same):
+            if clock.over:
+                return left + len(todo) - number
+            seconds = max(part.left / (len(same) - place), clock.left / (len(todo) - number))
+            number += 1
+            say(f"{point.title} ({number} of {len(todo)})")
+            try:
+                found = point.measure(seconds)
+            except OutOfMemory as error:
+                results.note(point.title, f"left out: {error}")
+                continue
+            left += not found.get(point.table)
+            for table in sorted(found, key=lambda table: table == point.table):  # its own last: then it counts as done
+                results.add(table, ({**point.key, **row} for row in found[table]))
     return left
