@@ -8,17 +8,22 @@ Models of real shapes with random weights are written once. Each contender serve
 ``--budget`` (hotbunk) or ``--models-max`` (llama-server, which counts models), and each workload is replayed at it from
 outside; hotbunk has measured the machine by its quick roofline alone, as it does when it is first started. Writes for
 each workload ``NAME.csv`` (SLO attainment, TTFT and TPOT, tokens/s, shares of time) and ``NAME.html``, and all tables
-to ``report.txt``. What the device did, llama-server does not tell.
+to ``report.txt``. What it did, llama-server does not tell; on an NVIDIA GPU its driver says of each contender alike how
+much of the time the device was computing.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import mean
 
 from report import Report
 from staged import parser, replayed, written
@@ -37,6 +42,8 @@ from hotbunk.report.render import text
 from hotbunk.scheduler import POLICIES
 
 ROUTER = "llama-server"
+SAMPLED = 200
+"""Milliseconds from one look at the device to the next."""
 KEPT = ("heavy", "bursty", "chains")
 
 
@@ -54,8 +61,10 @@ def main() -> int:
         for contender in arguments.contenders.split(","):
             with _serving(contender, folder, arguments) as server:
                 for name, trace in traces.items():
-                    runs[name].append(replayed(trace, server, contender))
-                    report.say(f"{contender}, {name}: {len(trace)} requests in {trace.duration:.0f} s, replayed")
+                    with _watching() as shares:
+                        runs[name].append(replayed(trace, server, contender))
+                    busy = f", the device busy {mean(shares):.1%} of the time, by its driver" if shares else ""
+                    report.say(f"{contender}, {name}: {len(trace)} requests in {trace.duration:.0f} s, replayed{busy}")
     for name, found in runs.items():
         _tell(name, found, arguments, report)
     return 0
@@ -72,6 +81,28 @@ def _serving(contender: str, folder: Path, arguments: argparse.Namespace) -> Ite
     with hotbunk(folder, arguments.device, arguments.budget, *lengths, *options) as server:
         server.wait_stored(SETTLED)
         yield server
+
+
+@contextmanager
+def _watching() -> Iterator[list[float]]:
+    """What the driver says of the GPU meanwhile, sample by sample: the share of time in which a kernel was running.
+
+    The list is filled at the end, and stays empty where there is no ``nvidia-smi``.
+    """
+    shares: list[float] = []
+    if not shutil.which("nvidia-smi"):
+        yield shares
+        return
+    which = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    query = "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"
+    with subprocess.Popen(
+        ["nvidia-smi", "-i", which, *query, "-lms", str(SAMPLED)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield shares
+        finally:
+            process.terminate()
+            shares += [float(line) / 100 for line in process.communicate()[0].split()]
 
 
 def _tell(name: str, runs: list[Run], arguments: argparse.Namespace, report: Report) -> None:

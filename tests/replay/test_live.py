@@ -69,6 +69,7 @@ def _judge(made: Replayed) -> None:
     assert usage.suspends <= outcomes.preemptions.sum()  # whose last token was under way need not be carried
     assert (usage.carried > 0) == (usage.suspends > 0)
     assert 0 < usage.moving < made.run.duration
+    assert 0 < usage.computing < made.run.duration
     assert {stay.model for stay in made.run.stays} == {"small", "large"}
     assert all(0 <= stay.begin <= stay.end for stay in made.run.stays)
     assert summarise(made.run).all.done == 5

@@ -25,7 +25,7 @@ class Watch:
 
     Counters are exact. When models came and went, and how long moves took, is taken from the recent decisions; if more
     are made between two states than these hold, that is not known. How much of a model was there is what the states
-    show of it. What a server was computing it does not tell.
+    show of it.
 
     ``epoch`` is the Unix time at which the run began. A server's clock that does not agree is corrected: a decision is
     no later than the first state that has it, and no earlier than the one before.
@@ -79,7 +79,7 @@ class Watch:
             suspends=counts["suspends"],
             moved=counts["bytes_moved"],
             carried=_carried(after) - _carried(self.before),
-            computing=nan,
+            computing=_computed(after) - _computed(self.before),
             moving=nan if self._missed else sum(note["seconds"] for note in done),
             busy=nan,
             decisions=nan,
@@ -118,6 +118,11 @@ def _key(note: State) -> _Key:
 
 def _counted(state: State, name: str) -> int:
     return sum(counts.get(name, 0) for counts in state["counters"].values())
+
+
+def _computed(state: State) -> float:
+    """Seconds of evaluations, on all devices."""
+    return sum(float(device.get("computed", nan)) for device in state["devices"])
 
 
 def _carried(state: State) -> int:

@@ -192,6 +192,7 @@ class Driver:
     def _handle(self, report: wire.Report) -> None:
         match report:
             case wire.Produced():
+                self._tally.step(report)
                 for token in report.tokens:
                     if job := self.jobs.get(token.sequence):
                         job.push(token)

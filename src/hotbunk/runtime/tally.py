@@ -1,10 +1,10 @@
-"""What suspensions and resumptions have cost, by the tier in which the states lay."""
+"""What a device has spent its time on: evaluations; suspensions and resumptions, by the tier in which states lay."""
 
 from collections import defaultdict
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from hotbunk.worker.protocol import Resumed, Suspended
+from hotbunk.worker.protocol import Produced, Resumed, Suspended
 
 Kind = Literal["suspend", "resume"]
 
@@ -23,6 +23,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._sums: dict[Kind, defaultdict[str, Sum]] = {"suspend": defaultdict(Sum), "resume": defaultdict(Sum)}
+        self._computed = 0.0
 
     def add(self, kind: Kind, report: Suspended | Resumed) -> None:
         """One more state has been carried."""
@@ -31,6 +32,11 @@ class Tally:
         total.bytes += report.size
         total.seconds += report.seconds
 
-    def state(self) -> dict[str, dict[str, dict[str, float]]]:
-        """``suspends`` and ``resumes`` by tier, ready for JSON."""
-        return {f"{kind}s": {tier: asdict(each) for tier, each in sums.items()} for kind, sums in self._sums.items()}
+    def step(self, report: Produced) -> None:
+        """One more step has been evaluated; the worker does them one after the other."""
+        self._computed += report.seconds
+
+    def state(self) -> dict[str, Any]:
+        """``computed``, in seconds; ``suspends`` and ``resumes`` by tier; ready for JSON."""
+        carried = {f"{kind}s": {tier: asdict(each) for tier, each in sums.items()} for kind, sums in self._sums.items()}
+        return {"computed": self._computed, **carried}
