@@ -21,7 +21,7 @@ from hotbunk.runtime import Generation, Runtime, knowledge
 from hotbunk.worker import protocol as wire
 from tests.costs.test_model import MACHINE
 from tests.runtime.rig import finish, job, model, run, running, settings, until
-from tests.runtime.simulated import TOTAL, Device, simulated
+from tests.runtime.simulated import MB, TOTAL, Device, simulated
 
 SIMULATED = machine(wire.Hello("SIM0", "simulated", TOTAL, TOTAL, 1, "none", True))
 
@@ -156,6 +156,44 @@ def test_a_model_never_profiled_is_held_against_its_beginning(
 
     profiled(file, smollm2, 0)
     serve(smollm2, gemma3, device, file, test)
+
+
+def test_the_scheduler_reckons_with_what_is_learnt(smollm2: Path, gemma3: Path, device: Device, file: Path) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        before = model(runtime, "small")["pace"]["token"]
+        await Speaker(runtime, device).say(0.2, 40)
+        assert model(runtime, "small")["pace"]["token"] == pytest.approx(2 * before, rel=0.1)
+        device.worker.finish()
+
+    profiled(file, smollm2, 0.1)
+    serve(smollm2, gemma3, device, file, test)
+
+
+def test_only_a_policy_that_splits_is_offered_smaller_placements(
+    smollm2: Path, gemma3: Path, device: Device, file: Path
+) -> None:
+    def layers(runtime: Runtime) -> list[int]:
+        return [offer["layers"] for offer in model(runtime, "small")["offers"]]
+
+    async def split(runtime: Runtime, device: Device) -> None:
+        await until(lambda: len(layers(runtime)) > 3)
+        assert layers(runtime) == sorted(layers(runtime), reverse=True)
+        assert layers(runtime)[-1] == 0
+        sizes = [offer["device"]["total"] for offer in model(runtime, "small")["offers"]]
+        assert sizes == [device.size("small", count) for count in layers(runtime)]
+        device.foreign = TOTAL - 200 * MB  # what is left holds no more than some of its layers
+        device.worker.tick(2)
+        await until(lambda: layers(runtime)[0] < 18)
+        assert layers(runtime) == sorted(set(layers(runtime)), reverse=True)
+        device.foreign = 0
+
+    async def whole(runtime: Runtime, device: Device) -> None:
+        await runtime.load("small", None)
+        assert layers(runtime) == [31]
+
+    profiled(file, smollm2, 0)
+    serve(smollm2, gemma3, device, file, split, policy="priced")
+    serve(smollm2, gemma3, device, file, whole, policy="fifo")
 
 
 def test_steps_are_told_by_how_much_is_behind_them(smollm2: Path, gemma3: Path, device: Device, file: Path) -> None:

@@ -49,11 +49,11 @@ class Device:
     def at(self, time: float, act: Callable[[], None]) -> None:
         heapq.heappush(self._queue, (time, next(self._ticket), act))
 
-    def arrive(self, time: float, model: str, work: float) -> None:
+    def arrive(self, time: float, model: str, work: float, prompt: int = 0) -> None:
         def act() -> None:
             number = next(self._numbers)
             self.requests[number] = Request(model, self.clock, work)
-            self.tell(events.Submitted(self.clock, model, number))
+            self.tell(events.Submitted(self.clock, model, number, prompt))
 
         self.at(time, act)
 

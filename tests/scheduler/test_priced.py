@@ -4,10 +4,12 @@ from itertools import pairwise
 from math import inf
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hotbunk.costs.rates import Promise, Rates
 from hotbunk.scheduler import Bound, Model, Priced, Scheduler, Sequence, actions, events
-from hotbunk.scheduler.urgency import begin, latest, laxity
+from hotbunk.scheduler.urgency import begin, latest, laxity, moments
 from tests.scheduler.device import Device, placement
 
 QUICK = Rates(step=0.01, each=0.001, token=0.001, load=0.5, unload=0.1, carry=0.0)
@@ -138,6 +140,11 @@ def model(*queue: Sequence, answers: float = 100.0) -> Model:
     return known.but(queue=queue)
 
 
+def _waiting(at: float, later: float, prompt: int, made: int) -> Sequence:
+    """A newcomer, or one that was preempted behind ``made`` tokens."""
+    return Sequence(0, at, at + later, made > 0, made > 0, prompt, 0, made, at)
+
+
 def test_a_newcomer_can_wait_until_its_prompt_must_begin() -> None:
     new = Sequence(1, 10.0, 10.0, prompt=500)
     assert latest(model(new), new, 10.0, 60.0) == pytest.approx(10.0 + 2.0 - 0.5)
@@ -153,6 +160,18 @@ def test_who_is_late_is_urgent_again_later() -> None:
 def test_who_has_begun_is_not_kept_out_for_ever() -> None:
     held = Sequence(1, 0.0, 50.0, started=True, held=True, made=100, begun=0.0)  # its promise was broken long ago
     assert latest(model(held), held, 70.0, away=60.0) == 110.0
+
+
+@given(
+    st.lists(st.builds(_waiting, *[st.floats(0, 50)] * 2, st.integers(0, 4000), st.integers(0, 500)), max_size=20),
+    st.lists(st.floats(0, 400), min_size=2, max_size=6).map(sorted),
+)
+def test_what_is_kept_of_last_moments_is_what_they_are(queue: list[Sequence], times: list[float]) -> None:
+    kept = model(*queue)
+    for now in (50.0 + time for time in times):
+        exact = [latest(kept, sequence, now, 60.0) for sequence in queue]
+        assert moments(kept, now, 60.0) == pytest.approx(exact[:16])
+        assert begin(kept, now, 60.0) == pytest.approx(begin(model(*queue), now, 60.0))
 
 
 def test_a_preempted_one_can_wait_for_what_it_is_ahead() -> None:

@@ -89,3 +89,15 @@ def test_a_split_model_leaves_when_more_wait_for_it_than_a_switch_costs() -> Non
     made.run(until=40.0)
     where = moved(made)
     assert where.index(("Load", "b", 5)) < where.index(("Unload", "b", 0)) < where.index(("Load", "b", 10))
+
+
+def test_a_split_model_comes_back_whole_for_a_request_that_loses_more_than_a_switch() -> None:
+    made = device(load=3.0)
+    made.arrive(0.0, "a", 20.0)
+    made.arrive(10.0, "b", 3.0)
+    made.run(until=300.0)  # for long nobody asks for either
+    assert moved(made)[-1] == ("Load", "b", 5)
+    made.arrive(301.0, "b", 3.0, prompt=40_000)  # 4 s more of prefill
+    made.run(until=320.0)
+    assert moved(made)[-2:] == [("Unload", "a", 0), ("Load", "b", 10)]
+    assert made.requests[2].ended is not None

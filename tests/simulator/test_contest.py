@@ -137,10 +137,10 @@ def test_offers_begin_with_the_most_that_fits() -> None:
 
 def test_models_of_a_live_server_stand_as_they_do_there(setting: Setting) -> None:
     eight = setting.models["a"]
-    standing = {"a": Standing(price(eight, 20, 2048, 3), 7.0, 0.5)}
+    standing = {"a": Standing((price(eight, 20, 2048, 3),), 7.0, 0.5)}
     live = replace(setting, standing=standing)
     layers = {stay.model: (stay.layers, stay.size) for stay in live.run("timeslice", TRACE).stays}
-    assert layers["a"] == (20, standing["a"].placement.device.total)
+    assert layers["a"] == (20, standing["a"].placements[0].device.total)
     assert layers["b"] == {stay.model: (stay.layers, stay.size) for stay in setting.run("timeslice", TRACE).stays}["b"]
     # others are offered what they would be
     assert live.run("lru", TRACE).stays == setting.run("lru", TRACE).stays

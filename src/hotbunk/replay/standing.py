@@ -88,9 +88,11 @@ def _seen(answer: Answer) -> _Seen:
 
 
 def _standing(model: Mapping[str, Any]) -> Standing:
-    planned = model["planned"]
-    device, host = (
-        Footprint(**{n: planned[side][n] for n in ("weights", "kv", "compute")}) for side in ("device", "host")
-    )
-    place = Placement(planned["layers"], model["context"], model["slots"], device, host, cached=planned["layers"])
-    return Standing(place, model["load_seconds_bound"], model["leave_seconds_bound"])
+    offers = tuple(_placement(offer, model["context"], model["slots"]) for offer in model["offers"])
+    return Standing(offers, model["load_seconds_bound"], model["leave_seconds_bound"])
+
+
+def _placement(told: Mapping[str, Any], context: int, slots: int) -> Placement:
+    sizes = ({n: told[side][n] for n in ("weights", "kv", "compute")} for side in ("device", "host"))
+    device, host = (Footprint(**each) for each in sizes)
+    return Placement(told["layers"], context, slots, device, host, told["experts"], cached=told["layers"])

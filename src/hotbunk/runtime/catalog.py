@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from time import monotonic
 from typing import Any
 
@@ -39,7 +39,8 @@ class Entry:
     """A served model.
 
     ``best`` is where it goes if the whole budget can be had, ``placement`` where it shall go now; ``came`` and ``left``
-    say when it was last sent in and out, ``sent`` to which placement. ``refused`` are the bytes of the placement for
+    say when it was last sent in and out, ``sent`` to which placement. ``rungs`` are smaller placements, most first, at
+    which it may stand beside others. ``refused`` are the bytes of the placement for
     which there was no memory the last time (0: of none), ``excess`` those by which it has taken more than foretold,
     ``short`` since when not even its smallest placement fits. ``cramped``: it stands as it was offered, which was not
     its best.
@@ -51,6 +52,7 @@ class Entry:
     context: int = 0
     best: Placement | None = None
     placement: Placement | None = None
+    rungs: tuple[Placement, ...] = ()
     refused: int = 0
     excess: int = 0
     short: float | None = None
@@ -75,6 +77,19 @@ class Entry:
         self.best = self.placement = placement
         self.costs = MoveCosts(placement, costs)
 
+    @property
+    def offers(self) -> tuple[Placement, ...]:
+        """The ways it may be loaded now, best first."""
+        if self.placement is None:
+            return ()
+        most = self.placement.device.total
+        return self.placement, *(rung for rung in self.rungs if rung.device.total < most)
+
+    def learnt(self, costs: Costs) -> None:
+        """What it costs is known better now."""
+        if self.costs:
+            self.costs.costs = costs
+
     def ran_short(self, short: bool) -> None:
         """There is no room for it, or there is."""
         self.short = (self.short or monotonic()) if short else None
@@ -85,15 +100,17 @@ class Entry:
         self.cramped = self.placement != self.best and form(self.placement) == form(report.placement)
         if (more := report.device.total - report.placement.device.total) > 0:
             self.excess = max(self.excess, more)
-            self.best, self.placement = (_weighed(p, report) for p in (self.best, self.placement))
+            self.best = _weighed(self.best, report) if self.best else None
+            self.placement = _weighed(self.placement, report) if self.placement else None
+            self.rungs = tuple(_weighed(rung, report) for rung in self.rungs)
 
     def added(self, now: float) -> Added:
         """The event that makes it known to the scheduler."""
-        assert self.placement and self.costs
-        served, bounds, place = self.served, self.costs, self.placement
-        known = (rates(bounds.costs, place),) if bounds.costs else ()
+        assert self.costs
+        served, bounds, places = self.served, self.costs, self.offers
+        known = tuple(rates(bounds.costs, place) for place in places) if bounds.costs else ()
         keep = served.priority, served.keep_resident
-        return Added(now, served.id, (place,), bounds.load, bounds.leave, *keep, known, served.promise)
+        return Added(now, served.id, places, bounds.load, bounds.leave, *keep, known, served.promise)
 
     def state(self, device: str, model: Model | None, costs: dict[str, Any]) -> dict[str, Any]:
         """The model as ``/api/state`` shows it, with what is shown of its ``costs``.
@@ -116,6 +133,8 @@ class Entry:
             "device_bytes": placement.device.total if placement else 0,
             "placement": sides(placement),
             "planned": sides(self.placement),
+            "offers": [sides(place) for place in self.offers],
+            "pace": asdict(model.pace) if model else None,
             "predicted_bytes": self.truth.predicted.total if self.truth else None,
             "reported_bytes": self.truth.reported.total if self.truth else None,
             "driver_bytes": self.truth.driver if self.truth else None,
@@ -130,7 +149,8 @@ def sides(placement: Placement | None) -> dict[str, Any] | None:
     """A placement's bytes on each side, ready for JSON."""
     if placement is None:
         return None
-    return {"layers": placement.layers, "device": _bytes(placement.device), "host": _bytes(placement.host)}
+    told = {"layers": placement.layers, "experts": placement.experts}
+    return {**told, "device": _bytes(placement.device), "host": _bytes(placement.host)}
 
 
 def form(placement: Placement | None) -> tuple[int | None, ...]:
@@ -141,9 +161,9 @@ def form(placement: Placement | None) -> tuple[int | None, ...]:
     return placement.layers, placement.context, placement.slots, placement.experts, cached
 
 
-def _weighed(placement: Placement | None, report: Loaded) -> Placement | None:
-    same = placement and form(placement) == form(report.placement)
-    return replace(placement, device=report.device) if placement and same else placement
+def _weighed(placement: Placement, report: Loaded) -> Placement:
+    same = form(placement) == form(report.placement)
+    return replace(placement, device=report.device) if same else placement
 
 
 def _bytes(footprint: Footprint) -> dict[str, int]:

@@ -57,7 +57,7 @@ class Driver:
             lambda: Worker(device, shares, spill, config.hang_after), self._take, self._lose, self._restore
         )
         self._orders = Orders(self.entries, self._supervisor.ask, self._tell, self._view)
-        self._memory = Memory(self.entries, self._supervisor.ask, self._tell, self._view)
+        self._memory = Memory(self.entries, self._supervisor.ask, self._tell, self._view, policy.splits)
         send = self._supervisor.send
         self._moves = Moves(self.entries, send, self._tell, self._view, self._memory, self._orders, self._journal)
         self._learning = Learning(self.jobs, Knowledge(config.store))
@@ -187,7 +187,11 @@ class Driver:
 
     def _take(self, report: wire.Report) -> None:
         self._handle(report)
-        self._learning.take(report)
+        for name, costs in self._learning.take(report):
+            entry = self.entries[name]
+            entry.learnt(costs)
+            if entry.placement and not entry.problem:
+                self._tell(entry.added(monotonic()))
 
     def _handle(self, report: wire.Report) -> None:
         match report:

@@ -59,13 +59,20 @@ class Learning:
         self._learners[served.id] = learner
         return learner.costs
 
-    def take(self, report: wire.Report) -> None:
-        """Learn from a report, if there is anything to learn, and say so when something has changed."""
-        now = monotonic()
+    def take(self, report: wire.Report) -> list[tuple[str, Costs]]:
+        """Learn from a report, if there is anything to learn; the models whose costs have changed with it, and to what.
+
+        When something takes longer or shorter than it should, that is said too.
+        """
+        now, found = monotonic(), list[tuple[str, Costs]]()
         for model, record in list(self._measured(report)):
             if learner := self._learners.get(model):
+                before = learner.costs
                 learner.hear(record, now)
                 self._compare(model, learner)
+                if learner.costs is not before:
+                    found.append((model, learner.costs))
+        return found
 
     def lost(self) -> None:
         """The worker is gone: nothing stands any more."""

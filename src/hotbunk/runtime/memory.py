@@ -41,9 +41,11 @@ class Memory:
         ask: Ask,
         tell: Callable[[events.Event], object],
         snapshot: Callable[[], Snapshot],
+        splits: bool,
     ) -> None:
-        """``tell`` gives events to the scheduler whose view ``snapshot`` is."""
+        """``tell`` gives events to the scheduler whose view ``snapshot`` is; ``splits``: whether it splits models."""
         self.headroom: Headroom | None = None
+        self._splits = splits
         self._entries, self._ask, self._tell, self._snapshot = entries, ask, tell, snapshot
         self._pardons: dict[str, float] = {}
         self._denials: dict[str, int] = {}
@@ -64,7 +66,9 @@ class Memory:
             free, budget = brief_size(hello.memory_free), brief_size(self.headroom.budget)
             log.warning("of the budget, %s can be used: %s are free on %s", budget, free, hello.device)
         self._tell(events.Budget(monotonic(), self.headroom.budget))
-        await self._fit()
+        await self._fit(splits=False)
+        if self._splits:
+            self.refit()  # meanwhile the best is known
 
     def hear(self, beat: Beat) -> None:
         """Follow what the driver says is free."""
@@ -132,7 +136,7 @@ class Memory:
             while self._stale:
                 self._stale = False
                 await self._read()
-                await self._fit()
+                await self._fit(self._splits)
                 if not self._stale:  # else another has failed meanwhile, and has not been considered yet
                     self._release()
         except WorkerLost:
@@ -146,8 +150,8 @@ class Memory:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._reading.wait(), READING)
 
-    async def _fit(self) -> None:
-        async for entry in refit(self._entries.values(), self._snapshot().budget, self._ask):
+    async def _fit(self, splits: bool) -> None:
+        async for entry in refit(self._entries.values(), self._snapshot().budget, self._ask, splits):
             self._tell(entry.added(monotonic()))
 
     def _release(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 
 from hotbunk.errors import UnusableModel
-from hotbunk.runtime.catalog import Entry
+from hotbunk.runtime.catalog import Entry, form
 from hotbunk.runtime.journal import Journal
 from hotbunk.runtime.memory import Memory
 from hotbunk.runtime.orders import Orders
@@ -67,7 +67,7 @@ class Moves:
         cost = {"seconds": report.seconds, "bytes": report.moved, "steps": report.steps}
         self._journal.moved(report.model, "load", "resize", **cost, pinned=report.pinned, driver=report.driver)
         self._weigh(entry, report)
-        if entry.costs:
+        if entry.costs and form(report.placement) == form(entry.placement):  # less of it says nothing of the bound
             entry.costs.loads.append(now - begin)
         self._tell(events.Loaded(now, report.model, report.placement, report.device, _bounds(entry)))
         self._memory.loaded(entry, report)
@@ -111,13 +111,13 @@ class Moves:
 
     def _weigh(self, entry: Entry, report: wire.Loaded) -> None:
         """Hold the prediction against the truth; what takes more than foretold is offered as what it takes."""
-        before, offer = entry.truth, entry.placement
+        before, offers = entry.truth, entry.offers
         entry.stands(report)
         truth = entry.truth
         if truth and truth != before and abs(truth.error) > ERROR:
             foretold, found = brief_size(truth.predicted.total), brief_size(truth.reported.total)
             log.warning("%s takes %s, not %s as foretold (%+.1f %%)", report.model, found, foretold, 100 * truth.error)
-        if entry.placement != offer:
+        if entry.offers != offers:
             self._tell(entry.added(monotonic()))
 
 

@@ -20,14 +20,13 @@ from hotbunk.scheduler.agenda import Agenda, cost
 from hotbunk.scheduler.policies import Turns, Verdict
 from hotbunk.scheduler.room import Room, Rooms
 from hotbunk.scheduler.snapshot import Model, Phase, Sequence, Snapshot
-from hotbunk.scheduler.split import growth, loss, split, switch
+from hotbunk.scheduler.split import gain, growth, split, switch
 from hotbunk.scheduler.steps import claim, enter, eviction
-from hotbunk.scheduler.urgency import begin, carried, latest, laxity, remaining
+from hotbunk.scheduler.urgency import begin, carried, laxity, moments, remaining
 
 __all__ = ["Priced"]
 
 _STEPS = 2  # decode steps that may pass until a command is carried out
-_FIRST = 16  # of those who wait for a slot, so many are looked at: who has just come is hardly the most urgent
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +56,22 @@ class Priced(Turns):
         if forced:
             return Turns._entering(self, snapshot, rooms, owed, forced)
         leaving = {victim.id for room in rooms if room.ready <= snapshot.now for victim in room.victims}
+        leaving |= snapshot.once(self._mending).keys()
         ready = (m for m in snapshot.queued if m.phase is Phase.READY and m.id not in leaving)
-        moments = snapshot.once(self._latest)
-        return [action for m in ready for action in self._enter(m, moments[m.id], snapshot.now, owed)]
+        last = snapshot.once(self._latest)
+        return [action for m in ready for action in self._enter(m, last[m.id], snapshot.now, owed)]
 
     def _latest(self, snapshot: Snapshot) -> dict[str, list[float]]:
         """For each ready model the last moments of the first in its queue."""
         ready = (m for m in snapshot.queued if m.phase is Phase.READY)
-        return {m.id: [latest(m, s, snapshot.now, self.away) for s in m.queue[:_FIRST]] for m in ready}
+        return {m.id: moments(m, snapshot.now, self.away) for m in ready}
 
-    def _enter(self, model: Model, moments: list[float], now: float, owed: Agenda) -> Iterator[Decision]:
+    def _enter(self, model: Model, last: list[float], now: float, owed: Agenda) -> Iterator[Decision]:
         """The most urgent into free slots; where there is none, in place of one that can wait longer."""
         if free := max(0, model.free_slots):
-            yield from (enter(model, model.queue[at]) for _, at in nsmallest(free, zip(moments, count())))
+            yield from (enter(model, model.queue[at]) for _, at in nsmallest(free, zip(last, count())))
         elif not model.suspending and owed.spare(model.leave + self.least(model)):
-            moment, at = min(zip(moments, count()))
+            moment, at = min(zip(last, count()))
             first = model.queue[at]
             due = moment - carried(model, first) - self._ahead(model) <= now
             if due and (victim := _exchanged(model, first, now)):
@@ -102,8 +102,7 @@ class Priced(Turns):
                 return inf
             if model.demand is None or at == inf:
                 return self.ends(busy)
-            out = busy.pace.unload + sum(carried(busy, s) for s in busy.running)
-            return max(self.ends(busy), at - out - self.reserve * model.promise.ttft)
+            return max(self.ends(busy), at - busy.way_out - self.reserve * model.promise.ttft)
 
         return ends
 
@@ -118,12 +117,10 @@ class Priced(Turns):
             return verdict
         if moves := self._between(snapshot):
             return Verdict(moves)
-        small = [m for m in snapshot.residents if m.phase is Phase.READY and m.running and m.bytes < _whole(m)]
-        for model in small:
-            spare = snapshot.once(self._owed).spare(cost(model, self.quantum))
-            if spare and (moves := self._mended(snapshot, model)):
-                return Verdict(moves)
-        return verdict
+        for name, gained in snapshot.once(self._mending).items():
+            why = f"being split costs its requests {gained:.1f} s more than a switch"
+            return Verdict(eviction(snapshot.models[name], why))
+        return Verdict(grown) if (grown := self._grown(snapshot)) else verdict
 
     def _between(self, snapshot: Snapshot) -> list[Decision]:
         """Free bytes that are claimed, but cannot be used yet, for one that will be done by then."""
@@ -145,20 +142,36 @@ class Priced(Turns):
 
     # ------------------------------------------------------------ splits
 
-    def _mended(self, snapshot: Snapshot, model: Model) -> list[Decision]:
-        """A split model grows into free bytes that nobody waits for, or leaves if that costs less than to stay."""
-        wanted = any(m.sought and not m.resident for m in snapshot.models.values())
-        if not (wanted or model.suspending) and (larger := growth(snapshot, model)):
-            why = f"there is room for {larger.layers} layers, and its requests gain more than the move takes"
-            return [Resize(model.id, why, larger)]
-        if not model.queue or self.ends(model) > snapshot.now or model.placement is None:
+    def _split(self, snapshot: Snapshot) -> Iterator[Model]:
+        """Who stands with less than all of it, and may be moved without delaying those who are owed a turn."""
+        owed = snapshot.once(self._owed)
+        for model in snapshot.residents:
+            small = model.phase is Phase.READY and not model.suspending and model.bytes < _whole(model)
+            if small and owed.spare(cost(model, self.quantum)):
+                yield model
+
+    def _grown(self, snapshot: Snapshot) -> list[Decision]:
+        """A split model that is busy grows into free bytes that nobody waits for."""
+        if any(m.sought and not m.resident for m in snapshot.models.values()):
             return []
-        gone = snapshot.put(model.but(phase=Phase.ABSENT, placement=None))
-        room = self._place(gone, model, Rooms(gone, partial(self._missed, gone)), self.ends)
-        lost = loss(model, model.placement, model.placements[0], snapshot.now)
-        if room is None or lost <= switch(gone, model, room.victims):
-            return []
-        return eviction(model, f"being split costs its requests {lost:.1f} s, more than a switch")
+        for model in self._split(snapshot):
+            if model.running and (larger := growth(snapshot, model)):
+                why = f"there is room for {larger.layers} layers, and its requests gain more than the move takes"
+                return [Resize(model.id, why, larger)]
+        return []
+
+    def _mending(self, snapshot: Snapshot) -> dict[str, float]:
+        """Split models that had better come back whole, with the seconds gained: nobody enters them any more."""
+        found = {}
+        for model in self._split(snapshot):
+            if not (model.queue and model.placement) or self.ends(model) > snapshot.now:
+                continue
+            gone = snapshot.put(model.but(phase=Phase.ABSENT, placement=None))
+            room = self._place(gone, model, Rooms(gone, partial(self._missed, gone)), self.ends)
+            now = room and room.victims and room.ready <= snapshot.now  # into free bytes it would rather grow
+            if room and now and (gained := gain(gone, model, room.victims)) > 0:
+                found[model.id] = gained
+        return found
 
     def _room(self, snapshot: Snapshot, model: Model, rooms: Rooms, ends: Callable[[Model], float]) -> Room | None:
         """All of it in others' place, or fewer layers beside them where that is cheaper."""
@@ -179,9 +192,9 @@ class Priced(Turns):
 
     def _moments(self, snapshot: Snapshot) -> Iterable[float]:
         yield from Turns._moments(self, snapshot)
-        for name, moments in snapshot.once(self._latest).items():
+        for name, last in snapshot.once(self._latest).items():
             ahead = self._ahead(snapshot.models[name])
-            yield from (moment - ahead for moment in moments)
+            yield from (moment - ahead for moment in last)
 
     def _begins(self, snapshot: Snapshot) -> dict[str, float]:
         """For each absent model that is wanted, the moment at which its load must begin."""

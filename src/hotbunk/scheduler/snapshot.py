@@ -140,6 +140,11 @@ class Model(Value):
         return self.costs(self.placement or self.placements[0])
 
     @lazy
+    def way_out(self) -> float:
+        """Seconds in which it leaves, the states of those who run carried out before."""
+        return self.pace.unload + sum([s.prompt + s.made for s in self.running]) * self.pace.carry
+
+    @lazy
     def slots(self) -> int:
         """Sequences that can run at once: where it is now, or where it would best be."""
         return (self.placement or self.placements[0]).slots

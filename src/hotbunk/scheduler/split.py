@@ -6,12 +6,14 @@ placement ``p``: an average prompt, and an average answer's share of the steps t
 are the seconds of coming and going once, in which the placement's share of the memory does nothing, while the others
 go on with theirs. ``c`` is a state's way, and ``a`` the requests a second of late:
 
-    switch    = m + sum over the victims v of x (m_v + 2 c_v)
+    switch    = m + sum over the victims v of x (m_v + 2 c_v + b_v)
     split(p)  = m(p) + n (w(p) - w(whole))
 
 where ``x`` is 1 for a busy victim, which will come back; an idle one does if it is asked for before those who are
-absent: x = a_v / (a_v + the sum of a over them). A split model leaves, to come back whole, when what it loses is more
-than a switch, and grows where there is room and it would lose more than the move takes.
+absent: x = a_v / (a_v + the sum of a over them). ``b`` is the promised TTFT if its load and an average prompt take
+longer, else 0: a promise that is broken costs what was promised. A split model leaves, to come back whole, when what it
+loses is more than a switch, the promises of those in its queue that either breaks included, and grows where there is
+room and it would lose more than the move takes.
 
 A split keeps the promises: a step of everyone who is busy, in turn, within the least promised TPOT; load and longest
 prompt within the promised TTFT, or what they take at the whole.
@@ -21,11 +23,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from hotbunk.costs.rates import Rates
 from hotbunk.placement import Placement
 from hotbunk.scheduler.snapshot import Model, Snapshot
 from hotbunk.scheduler.urgency import ANSWER, carried
 
-__all__ = ["growth", "loss", "split", "switch"]
+__all__ = ["gain", "growth", "split", "switch"]
 
 
 def switch(snapshot: Snapshot, model: Model, victims: Iterable[Model]) -> float:
@@ -36,7 +39,9 @@ def switch(snapshot: Snapshot, model: Model, victims: Iterable[Model]) -> float:
         own = victim.asking(snapshot.now)
         again = (own and own / (own + rivals)) if victim.idle else 1.0
         carries = sum(carried(victim, s) for s in victim.running)
-        price += again * (_moves(snapshot, victim, victim.placements[0]) + 2 * carries)
+        whole = victim.costs(victim.placements[0])
+        broken = _broken(victim, whole, victim.prompts, whole.load)
+        price += again * (_moves(snapshot, victim, victim.placements[0]) + 2 * carries + broken)
     return price
 
 
@@ -63,6 +68,22 @@ def loss(model: Model, placement: Placement, than: Placement, now: float) -> flo
     """Seconds by which the requests that would share a turn take longer at a placement than at another one."""
     count = len(model.queue) + len(model.running) + model.asking(now) * model.promise.ttft
     return count * (_each(model, placement, count) - _each(model, than, count))
+
+
+def gain(snapshot: Snapshot, model: Model, victims: Iterable[Model]) -> float:
+    """Seconds saved if a split model comes back whole in the place of others; ``snapshot`` is without it."""
+    whole, left = model.costs(model.placements[0]), model.pace
+    prompts = [s.prompt for s in model.queue if not s.started]
+    kept = sum(_broken(model, left, n) - _broken(model, whole, n, left.unload + whole.load) for n in prompts)
+    assert model.placement
+    lost = loss(model, model.placement, model.placements[0], snapshot.now)
+    return lost + kept - switch(snapshot, model, victims)
+
+
+def _broken(model: Model, costs: Rates, prompt: float, before: float = 0.0) -> float:
+    """The price of a promise that is broken by a prompt, and by what comes ``before`` it: what was promised."""
+    promised = model.promise.ttft
+    return promised if before + prompt * costs.token > promised else 0.0
 
 
 def _each(model: Model, placement: Placement, count: float) -> float:

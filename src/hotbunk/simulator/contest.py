@@ -42,9 +42,9 @@ def contenders() -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a live server has a model: where it goes, and the bounds, in seconds, on its coming there and its leaving."""
+    """How a live server has a model: where it may go, and the bounds, in seconds, on its coming and its leaving."""
 
-    placement: Placement
+    placements: tuple[Placement, ...]
     load: float
     leave: float
 
@@ -115,12 +115,12 @@ class Setting:
         costs, places = self._costs[model], tuple[Placement, ...]()
         if own and model in self.standing:
             live = self.standing[model]
-            places, bounds = (live.placement,), (live.load, live.leave)
+            places, bounds = live.placements, (live.load, live.leave)
         else:
             places = offers(self.models[model], self.context, parallel or self.slots, self.budget)
-            places = places if splits else places[:1]
             moves = MoveCosts(places[0], None if restarts else costs)
             bounds = moves.load, moves.leave
+        places = places if splits else places[:1]
         found = tuple(rates(costs, place) for place in places)
         if restarts:
             again = [self.profile.restart.soonest(costs, place) + self.profile.restart.stop for place in places]
