@@ -69,7 +69,7 @@ def refusal(file: Path | None, text: str = "", overrides: Mapping[str, object] |
 
 def test_defaults() -> None:
     config = load(None)
-    assert (config.host, config.port, config.policy) == ("127.0.0.1", 8080, "timeslice")
+    assert (config.host, config.port, config.policy) == ("127.0.0.1", 8080, "priced")
     assert (config.quantum, config.max_wait, config.max_queue, config.slots) == (2, 120, 512, 4)
     assert config.all_devices == [DeviceConfig(name="auto")]
     assert (config.host_memory, config.arena) == (None, None)

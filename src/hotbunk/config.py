@@ -124,7 +124,7 @@ class Config(_Section):
     device: str = "auto"
     budget: Budget = None
     threads: Count | None = None
-    policy: str = "timeslice"
+    policy: str = "priced"
     quantum: Seconds = 2.0
     max_wait: Seconds = 120.0
     max_queue: Count = 512

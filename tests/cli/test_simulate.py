@@ -38,8 +38,8 @@ def test_everything_it_writes(trace: Path, tmp_path: Path) -> None:
     given = [part for pair in files.items() for part in pair]
     printed = json.loads(call(trace, "--model", "big=qwen3-8b:Q4_K_M", "--json", *given))
     [run] = printed["runs"]
-    assert run["name"] == "timeslice"
-    assert (tmp_path / "p" / "timeslice.parquet").exists()
+    assert run["name"] == "priced"
+    assert (tmp_path / "p" / "priced.parquet").exists()
     assert "<img" in (tmp_path / "page.html").read_text()
     again = json.loads(call(trace, "--model", "big=qwen3-8b:Q4_K_M", "--json"))
     assert again["runs"] == printed["runs"]

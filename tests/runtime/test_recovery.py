@@ -37,7 +37,7 @@ def test_eight_streams_outlive_their_worker(smollm2: Path, gemma3: Path) -> None
 
 def test_suspended_and_waiting_requests_outlive_it_too(smollm2: Path, gemma3: Path) -> None:
     async def test() -> None:
-        async with running(settings(smollm2, gemma3)) as runtime:
+        async with running(settings(smollm2, gemma3, policy="timeslice")) as runtime:
             jobs = [runtime.submit(job(name, 120)) for name in ("small", "large", "small", "large")]
             finishing = [asyncio.create_task(finish(j)) for j in jobs]
             await until(lambda: any(s["state"] == "suspended" for s in runtime.state()["sequences"]))

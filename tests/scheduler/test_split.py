@@ -101,3 +101,19 @@ def test_a_split_model_comes_back_whole_for_a_request_that_loses_more_than_a_swi
     made.run(until=320.0)
     assert moved(made)[-2:] == [("Unload", "a", 0), ("Load", "b", 10)]
     assert made.requests[2].ended is not None
+
+
+def test_a_resident_gives_up_layers_where_that_costs_less_than_a_newcomer_that_has_fewer() -> None:
+    made = Device(Scheduler(15, Priced(Bound(60.0))))
+    slow = Rates(step=0.04, each=0.001, token=0.003, load=5.0, unload=0.1, carry=0.0)
+    for name, half in (("a", SPLIT), ("b", slow)):
+        known = tuple(Rates(r.step, r.each, r.token, 5.0, r.unload, r.carry) for r in (WHOLE, half))
+        made.tell(events.Added(0.0, name, (placement(10, 2), placement(5, 2, layers=5)), 5.0, 0.1, rates=known))
+    made.arrive(0.0, "a", inf)
+    for n in range(4):
+        made.arrive(20.0 + n / 100, "b", 3.0)
+    made.run(until=40.0)
+    assert moved(made) == [("Load", "a", 10), ("Resize", "a", 5), ("Load", "b", 10)]
+    assert all(made.requests[n].ended is not None for n in range(1, 5))
+    made.run(until=300.0)  # b is not asked for any more, but has its place
+    assert made.requests[0].ended is None

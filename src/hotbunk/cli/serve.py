@@ -30,7 +30,7 @@ def serve(
     threads: Annotated[
         int | None, typer.Option(help="CPU threads of each worker.", show_default="physical cores less one")
     ] = None,
-    policy: Annotated[str | None, typer.Option(help="Scheduling policy.", show_default="timeslice")] = None,
+    policy: Annotated[str | None, typer.Option(help="Scheduling policy.", show_default="priced")] = None,
     quantum: Annotated[
         str | None, typer.Option(help="How long a model runs while others wait.", show_default="2s")
     ] = None,

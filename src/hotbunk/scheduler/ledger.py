@@ -72,7 +72,7 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
             placed = replace(event.placement, device=event.device)
             # it may have come sooner than the bound on loading said
             over = min(model.over, now + model.least)
-            ready = model.but(phase=Phase.READY, placement=placed, since=now, used=now, turn=inf, over=over)
+            ready = model.but(phase=Phase.READY, placement=placed, yields=0, since=now, used=now, turn=inf, over=over)
             return _bounded(ready.but(retry=0.0, wanted=None), event.bounds)
         case events.Unloaded():
             return _bounded(_gone(model, now), event.bounds)
@@ -96,6 +96,7 @@ def _gone(model: Model, now: float) -> Model:
     return model.but(
         phase=Phase.ABSENT,
         placement=None,
+        yields=0,
         since=now,
         over=0.0,
         queue=(*model.queue, *back),
@@ -108,7 +109,7 @@ def _lost(model: Model, now: float) -> Model:
     """Nothing is left of it in the worker. Those who ran go first again: they have waited since they arrived."""
     queue = [s._replace(held=False, since=min(s.since, s.arrived) if s.started else s.since) for s in model.sequences()]
     back = tuple(sorted(queue, key=lambda s: s.since))
-    gone = model.but(phase=Phase.ABSENT, placement=None, since=now, over=0.0, retry=0.0)
+    gone = model.but(phase=Phase.ABSENT, placement=None, yields=0, since=now, over=0.0, retry=0.0)
     return gone.but(queue=back, running=(), suspending=())
 
 
@@ -161,7 +162,8 @@ def carry_out(snapshot: Snapshot, action: actions.Decision, over: float, least: 
             _demand(model.phase is Phase.READY, action)
             _demand(action.placement.device.total <= snapshot.free + model.bytes, action)
             larger = max(action.placement, model.placement or action.placement, key=lambda p: p.device.total)
-            model = model.but(phase=Phase.RESIZING, placement=larger, over=over, least=least)
+            yields = larger.device.total - action.placement.device.total
+            model = model.but(phase=Phase.RESIZING, placement=larger, yields=yields, over=over, least=least)
         case actions.Unload():
             _demand(model.phase is Phase.READY and not model.running, action)
             now = snapshot.now

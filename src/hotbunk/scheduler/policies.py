@@ -8,7 +8,7 @@ from functools import partial
 from math import inf
 from typing import ClassVar, NamedTuple, Protocol
 
-from hotbunk.scheduler.actions import Decision, Load, Refuse, Suspend
+from hotbunk.scheduler.actions import Decision, Load, Refuse, Resize, Suspend
 from hotbunk.scheduler.agenda import Agenda, Bound, agenda, cost, least_turn
 from hotbunk.scheduler.room import Room, Rooms
 from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
@@ -157,6 +157,9 @@ class Turns:
     def _moves(self, snapshot: Snapshot, room: Room, forced: bool) -> list[Decision]:
         """Preempt and unload the victims; with none left and the bytes free, load."""
         model, why = room.model, self._claim(room.model, snapshot.now)
+        if room.ceding:
+            other, placement = room.ceding
+            return [Resize(other.id, f"{why}; {placement.layers} layers are left to it", placement)]
         if room.victims:
             why += ", due by the bound on waiting" if forced else ""
             return [a for v in room.victims for a in eviction(v, why)]

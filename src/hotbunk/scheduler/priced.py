@@ -20,7 +20,7 @@ from hotbunk.scheduler.agenda import Agenda, cost
 from hotbunk.scheduler.policies import Turns, Verdict
 from hotbunk.scheduler.room import Room, Rooms
 from hotbunk.scheduler.snapshot import Model, Phase, Sequence, Snapshot
-from hotbunk.scheduler.split import gain, growth, split, switch
+from hotbunk.scheduler.split import cession, cessions, gain, growth, split, switch
 from hotbunk.scheduler.steps import claim, enter, eviction
 from hotbunk.scheduler.urgency import begin, carried, laxity, moments, remaining
 
@@ -174,14 +174,17 @@ class Priced(Turns):
         return found
 
     def _room(self, snapshot: Snapshot, model: Model, rooms: Rooms, ends: Callable[[Model], float]) -> Room | None:
-        """All of it in others' place, or fewer layers beside them where that is cheaper."""
+        """All of it in others' place; or beside them with fewer layers (its own or one of theirs) if cheaper."""
         room = self._place(snapshot, model, rooms, ends)
         if not (room and room.victims and model.queue and model.rates):
             return room
         left = min(snapshot.free, snapshot.budget - snapshot.kept(model, rooms.models) - snapshot.used) - rooms.taken
-        cheapest = split(snapshot, model, left)
-        if cheapest and cheapest[0] < switch(snapshot, model, room.victims):
-            return Room(model, cheapest[1], (), snapshot.now)
+        price = switch(snapshot, model, room.victims)
+        if (cheapest := split(snapshot, model, left)) and cheapest[0] < price:
+            price, room = cheapest[0], Room(model, cheapest[1], (), snapshot.now)
+        given = cession(snapshot, model, snapshot.once(cessions), rooms)
+        if given and given.price < price:
+            return Room(model, model.placements[0], (), snapshot.now, (given.model, given.placement))
         return room
 
     def _place(self, snapshot: Snapshot, model: Model, rooms: Rooms, ends: Callable[[Model], float]) -> Room | None:

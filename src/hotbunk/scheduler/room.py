@@ -11,18 +11,22 @@ from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
 
 
 class Room(NamedTuple):
-    """A place for ``model``: ``victims`` must leave, which may begin at ``ready`` (inf: not before something ends)."""
+    """A place for ``model``: ``victims`` must leave, which may begin at ``ready`` (inf: not before something ends).
+
+    ``ceding``: one who stays, and has to do with the placement beside it.
+    """
 
     model: Model
     placement: Placement
     victims: tuple[Model, ...]
     ready: float
+    ceding: tuple[Model, Placement] | None = None
 
 
 class Rooms:
     """Rooms at one moment, found one after the other: what is claimed for one is not there for the next.
 
-    ``taken``: bytes that are claimed so far; ``models``: for whom.
+    ``taken``: bytes that are claimed so far; ``models``: for whom; ``leaving``: who makes room for them.
     """
 
     def __init__(self, snapshot: Snapshot, missed: Callable[[Model], float]) -> None:
@@ -31,7 +35,7 @@ class Rooms:
         self._snapshot, self._missed = snapshot, missed
         self._free = snapshot.free + snapshot.coming
         self.models: list[str] = []
-        self._leaving: set[str] = set()
+        self.leaving: set[str] = set()
         self._known: dict[Callable[[Model], float], dict[Model, float]] = {}
 
     def claim(self, room: Room) -> None:
@@ -39,8 +43,16 @@ class Rooms:
         self.taken += room.placement.device.total
         self.models.append(room.model.id)
         for victim in room.victims:
-            self._leaving.add(victim.id)
+            self.leaving.add(victim.id)
             self._free += victim.bytes
+        if room.ceding:
+            model, placement = room.ceding
+            self.leaving.add(model.id)
+            self._free += model.bytes - placement.device.total
+
+    def missing(self, placement: Placement) -> int:
+        """Bytes that are not there for it, beside what is claimed."""
+        return placement.device.total + self.taken - self._free
 
     def find(self, model: Model, ends: Callable[[Model], float], only: Placement | None = None) -> Room | None:
         """The best placement that the budget allows beside what is kept and claimed, and the fewest to leave for it.
@@ -50,23 +62,22 @@ class Rooms:
         snapshot = self._snapshot
         kept = snapshot.kept(model, self.models)
         for placement in (only,) if only else model.placements:
-            need = placement.device.total + self.taken
-            if need + kept <= snapshot.budget:
-                return self._room(model, placement, need - self._free, ends)
+            if placement.device.total + self.taken + kept <= snapshot.budget:
+                return self._room(model, placement, self.missing(placement), ends)
         return None
 
     def _room(self, model: Model, placement: Placement, missing: int, ends: Callable[[Model], float]) -> Room:
         if missing <= 0:
             return Room(model, placement, (), self._snapshot.now)
         moments = self._moments(ends)
-        victims = fewest((m for m in moments if m.id not in self._leaving), missing)
+        victims = fewest((m for m in moments if m.id not in self.leaving), missing)
         return Room(model, placement, victims, moments[victims[-1]] if victims else self._snapshot.now)
 
     def _moments(self, ends: Callable[[Model], float]) -> dict[Model, float]:
         """When each that may leave can begin to, in the order in which they would."""
         if ends not in self._known:
             may = [m for m in self._snapshot.residents if not (m.keep or m.phase is Phase.LEAVING)]
-            moments = {m: _free_at(self._snapshot, m, ends) for m in may if m.id not in self._leaving}
+            moments = {m: _free_at(self._snapshot, m, ends) for m in may if m.id not in self.leaving}
             order = sorted(moments, key=lambda m: (moments[m], not m.idle, self._missed(m)))
             self._known[ends] = {m: moments[m] for m in order}
         return self._known[ends]

@@ -81,11 +81,11 @@ class Model(Value):
 
     ``placements`` are the ways it may be loaded, best first. ``load`` and ``leave`` bound the seconds that bringing it
     in and taking it out (its sequences' state included) may take. A **turn** is one stay on the device: ``over`` is
-    when the turn has had its ``least`` duration, so that the model may be preempted for one whose time has come.
-    Its time counts from ``turn`` on, the first moment with no move under way (inf: that is still to come), since
-    others' moves may keep it from making a token.
-    Until ``expected`` a request that is being prepared may be submitted. ``asked`` is when the last one came, ``used``
-    when one last entered or left a slot, ``left`` when the model last began to leave.
+    when the turn has had its ``least`` duration, so that the model may be preempted for one whose time has come. Its
+    time counts from ``turn`` on, the first moment with no move under way (inf: that is still to come), since others'
+    moves may keep it from making a token. A resize under way ``yields`` so many bytes. Until ``expected`` a request
+    that is being prepared may be submitted. ``asked`` is when the last one came, ``used`` when one last entered or left
+    a slot, ``left`` when the model last began to leave.
 
     ``rates`` are what it costs at each of ``placements``, as far as known, ``promise`` is what its users may expect.
     ``answers`` is the mean length of the latest ``answered`` answers in tokens, ``prompts`` that of prompts, ``rate``
@@ -102,6 +102,7 @@ class Model(Value):
     promise: Promise = PROMISE
     phase: Phase = Phase.ABSENT
     placement: Placement | None = None
+    yields: int = 0
     since: float = 0.0
     asked: float = 0.0
     used: float = 0.0
@@ -239,8 +240,8 @@ class Snapshot(Value):
 
     @lazy
     def coming(self) -> int:
-        """Bytes that those who are leaving give back."""
-        return sum([m.bytes for m in self.residents if m.phase is Phase.LEAVING])
+        """Bytes that those who leave, or become smaller, give back."""
+        return sum([m.bytes if m.phase is Phase.LEAVING else m.yields for m in self.residents])
 
     @property
     def excess(self) -> int:

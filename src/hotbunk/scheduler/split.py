@@ -8,6 +8,7 @@ go on with theirs. ``c`` is a state's way, and ``a`` the requests a second of la
 
     switch    = m + sum over the victims v of x (m_v + 2 c_v + b_v)
     split(p)  = m(p) + n (w(p) - w(whole))
+    cede(v,p) = m + m_v(p) + n_v (w_v(p) - w_v(here))
 
 where ``x`` is 1 for a busy victim, which will come back; an idle one does if it is asked for before those who are
 absent: x = a_v / (a_v + the sum of a over them). ``b`` is the promised TTFT if its load and an average prompt take
@@ -15,20 +16,31 @@ longer, else 0: a promise that is broken costs what was promised. A split model 
 loses is more than a switch, the promises of those in its queue that either breaks included, and grows where there is
 room and it would lose more than the move takes.
 
-A split keeps the promises: a step of everyone who is busy, in turn, within the least promised TPOT; load and longest
+``cede`` is a resident v that gives up layers, so that all of the newcomer has room; ``m_v(p)`` keeps all of v's memory.
+Both keep the promises: a step of everyone who is busy, in turn, within the least promised TPOT; load and longest
 prompt within the promised TTFT, or what they take at the whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from hotbunk.costs.rates import Rates
 from hotbunk.placement import Placement
-from hotbunk.scheduler.snapshot import Model, Snapshot
+from hotbunk.scheduler.room import Rooms
+from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
 from hotbunk.scheduler.urgency import ANSWER, carried
 
-__all__ = ["gain", "growth", "split", "switch"]
+__all__ = ["Cession", "cession", "cessions", "gain", "growth", "split", "switch"]
+
+
+class Cession(NamedTuple):
+    """A resident that has to do with a smaller placement, and its price in seconds."""
+
+    price: float
+    model: Model
+    placement: Placement
 
 
 def switch(snapshot: Snapshot, model: Model, victims: Iterable[Model]) -> float:
@@ -47,13 +59,43 @@ def switch(snapshot: Snapshot, model: Model, victims: Iterable[Model]) -> float:
 
 def split(snapshot: Snapshot, model: Model, room: int) -> tuple[float, Placement] | None:
     """The cheapest placement within ``room`` bytes that keeps everyone's promise, and its price."""
-    beside = [m for m in snapshot.residents if not m.idle]
+    beside = _busy(snapshot, model)
     found = [
         (_moves(snapshot, model, each) + loss(model, each, model.placements[0], snapshot.now), each)
         for each in model.placements[1:]
         if each.device.total <= room and _kept(model, each, beside)
     ]
     return min(found, key=lambda pair: pair[0], default=None)
+
+
+def cessions(snapshot: Snapshot) -> list[Cession]:
+    """What each resident could do without, the cheapest first."""
+    found = []
+    for model in snapshot.residents:
+        here, still = model.placement, model.phase is Phase.READY and not (model.suspending or model.keep)
+        if here and still and model.rates and model.over <= snapshot.now:
+            for less in model.placements:
+                if less.device.total < model.bytes and less.slots >= len(model.running):
+                    moves = model.costs(less).moves * model.bytes / snapshot.budget
+                    price = moves + loss(model, less, here, snapshot.now)
+                    found.append(Cession(price, model, less))
+    return sorted(found, key=lambda each: each.price)
+
+
+def cession(snapshot: Snapshot, model: Model, found: Iterable[Cession], rooms: Rooms) -> Cession | None:
+    """The cheapest that makes room for all of a model and keeps everyone's promise."""
+    whole = model.placements[0]
+    if whole.device.total + snapshot.kept(model, rooms.models) > snapshot.budget:
+        return None
+    missing, costs = rooms.missing(whole), model.costs(whole)
+    newcomer = costs.decode(min(len(model.queue), whole.slots)), model.promise.tpot
+    for each in found:
+        other = each.model
+        may = other.id not in rooms.leaving and other.priority <= model.priority
+        enough = other.bytes - each.placement.device.total >= missing
+        if may and enough and _kept(other, each.placement, [*_busy(snapshot, other), newcomer]):
+            return each._replace(price=each.price + _moves(snapshot, model, whole))
+    return None
 
 
 def growth(snapshot: Snapshot, model: Model) -> Placement | None:
@@ -97,11 +139,18 @@ def _moves(snapshot: Snapshot, model: Model, placement: Placement) -> float:
     return model.costs(placement).moves * placement.device.total / snapshot.budget
 
 
-def _kept(model: Model, placement: Placement, beside: Sequence[Model]) -> bool:
+def _kept(model: Model, placement: Placement, others: Sequence[tuple[float, float]]) -> bool:
+    """Whether a model at a placement keeps its promise, and ``others`` theirs: their steps and TPOTs, in seconds."""
     costs, whole = model.costs(placement), model.costs(model.placements[0])
     at_once = min(len(model.queue) + len(model.running), placement.slots)
-    cycle = costs.decode(at_once) + sum(m.pace.decode(len(m.running)) for m in beside if m.running)
+    cycle = costs.decode(at_once) + sum(step for step, _ in others)
     longest = max((s.prompt for s in model.queue if not s.started), default=0)
     first = costs.load + longest * costs.token
     in_time = first <= max(model.promise.ttft, whole.load + longest * whole.token)
-    return in_time and cycle <= min(m.promise.tpot for m in (model, *beside))
+    return in_time and cycle <= min([model.promise.tpot, *(tpot for _, tpot in others)])
+
+
+def _busy(snapshot: Snapshot, but: Model) -> list[tuple[float, float]]:
+    """Steps and promised TPOTs of those who have something to do."""
+    busy = (m for m in snapshot.residents if not m.idle and m.id != but.id)
+    return [(m.pace.decode(len(m.running)) if m.running else 0.0, m.promise.tpot) for m in busy]

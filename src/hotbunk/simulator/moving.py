@@ -89,7 +89,7 @@ class Restart:
 
     def load(self, model: str, costs: Priced, to: Placement, before: Placement | None, now: float) -> Time:
         """A new process, also for another placement of the same model."""
-        return Time(0.0, self.soonest(costs, to))
+        return Time(0.0, self.soonest(costs, to), anew=before is not None)
 
     def unload(self, costs: Priced, placement: Placement) -> Time:
         """The process is ended."""

@@ -31,7 +31,7 @@ def simulate(
         typer.Option("--model", help="NAME=SHAPE[:TYPE], or NAME=FILE.gguf: what a name in the trace stands for."),
     ] = None,
     device_profile: Annotated[str, typer.Option(help="A shipped profile, a file, or store[:DEVICE].")] = "h100",
-    policy: Annotated[str, typer.Option(help="Policies, like timeslice,ollama+fast; or all.")] = "timeslice",
+    policy: Annotated[str, typer.Option(help="Policies, like priced,ollama+fast; or all.")] = "priced",
     budget: Annotated[str | None, typer.Option(help="Device memory.", show_default="92 % of the profile's")] = None,
     host_memory: Annotated[
         str | None, typer.Option(help="Memory of the host store.", show_default="half of the profile's")
