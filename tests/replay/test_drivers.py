@@ -60,7 +60,7 @@ def judge(recorded: Recorded, policy: Policy) -> set[type]:
     return {type(action) for _, decided in recorded.told for action in decided}
 
 
-@pytest.mark.parametrize("policy", ["fifo", "timeslice"])
+@pytest.mark.parametrize("policy", sorted(POLICIES))
 def test_live(policy: str, smollm2: Path, gemma3: Path) -> None:
     config = settings(smollm2, gemma3, policy=policy)
 
@@ -73,7 +73,8 @@ def test_live(policy: str, smollm2: Path, gemma3: Path) -> None:
     recorded = lives[-1]  # the driver begins anew when it knows its budget
     kinds = judge(recorded, _policy(config))
     assert {actions.Load, actions.Unload, actions.Start} <= kinds
-    assert (policy == "timeslice") == ({actions.Suspend, actions.Resume} <= kinds)
+    if policy != "priced":  # which preempts where a promise needs it, and the machine decides that
+        assert (policy == "timeslice") == ({actions.Suspend, actions.Resume} <= kinds)
     told = {type(event) for event, _ in recorded.told}
     assert {events.Added, events.Expected, events.Submitted, events.Loaded, events.Unloaded, events.Finished} <= told
 
