@@ -8,6 +8,7 @@ from dataclasses import replace
 from math import inf
 
 from hotbunk.scheduler import actions, events
+from hotbunk.scheduler.chains import followed
 from hotbunk.scheduler.snapshot import OF_LATE, Model, Phase, Sequence, Snapshot
 
 LATEST = 64
@@ -20,7 +21,7 @@ class IllegalAction(Exception):
 
 def observe(snapshot: Snapshot, event: events.Event) -> Snapshot:
     """The snapshot after ``event``. Events on what is not known (any more) change nothing but the time."""
-    after = _observed(snapshot, event)
+    after = followed(_observed(snapshot, event), event)
     return _turning(after, inf, after.now) if snapshot.moving and not after.moving else after
 
 

@@ -89,7 +89,8 @@ class Model(Value):
 
     ``rates`` are what it costs at each of ``placements``, as far as known, ``promise`` is what its users may expect.
     ``answers`` is the mean length of the latest ``answered`` answers in tokens, ``prompts`` that of prompts, ``rate``
-    the requests a second of late, as they were at ``asked``.
+    the requests a second of late, as they were at ``asked``. ``heirs`` has the share of its answers after which another
+    model was asked; those ``seen`` until the moment ``open`` follow the last one (``chains``).
     """
 
     id: str
@@ -117,6 +118,9 @@ class Model(Value):
     answered: int = 0
     prompts: float = 0.0
     rate: float = 0.0
+    heirs: Mapping[str, float] = field(default_factory=dict)
+    open: float = 0.0
+    seen: frozenset[str] = frozenset()
     queue: tuple[Sequence, ...] = ()
     running: tuple[Sequence, ...] = ()
     suspending: tuple[Sequence, ...] = ()
