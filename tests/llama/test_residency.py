@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from hotbunk.errors import EngineError, OutOfMemory, UnusableModel
 from hotbunk.llama import lib, tensor
@@ -241,4 +242,28 @@ def test_neighbours_do_not_change_a_sequence(path: Path) -> None:
         context.prefill(slot, 0, list(range(1000, 1000 + count)) if slot else PROMPT, output=False)
     context.decode([(78, 300, 1), (77, len(PROMPT), 0), (79, 9, 2)])
     assert np.array_equal(context.logits(1), alone)
+    model.close()
+
+
+def test_what_is_evaluated_along_changes_nothing_and_is_forgotten(path: Path, spec: str) -> None:
+    model = Model(path, open_device(spec), 1)
+    model.promote(model.layers // 2)
+    context, found = model.context(320, 3), list[NDArray[np.float32]]()
+    for along in ((), (1,)):
+        for slot, prompt in ((0, PROMPT), (2, list(range(1000, 1300)))):
+            context.clear(slot)
+            context.prefill(slot, 0, prompt, output=False)
+        for step in range(2):
+            context.decode([(77, len(PROMPT) + step, 0), (78, 300 + step, 2)], along)
+        found.append(np.stack([context.logits(index) for index in (-2, -1)]))
+    assert np.array_equal(found[0], found[1])
+    context.prefill(1, 0, PROMPT, output=True)
+    assert np.array_equal(context.logits(-1), answer(model)[0])
+    model.close()
+
+
+def test_many_slots_answer_as_few_do(path: Path, spec: str) -> None:
+    model = Model(path, open_device(spec), 1)
+    model.promote(model.layers // 2)
+    assert np.array_equal(greedy(model.context(256, 32), 31), answer(model))
     model.close()

@@ -132,6 +132,19 @@ def test_cancel_frees_the_slot_at_once(rig: Rig) -> None:
     assert len(rig.finish(rig.start("smollm2", tokens(4), GREEDY, 5))) == 5
 
 
+@pytest.mark.parametrize("model", ["smollm2", "gemma3"])
+def test_a_slot_that_falls_empty_between_others_changes_no_answer(rig: Rig, model: str) -> None:
+    rig.load(model, 2, context=640, slots=3)
+    prompts = [tokens(4), tokens(5), tokens(6), tokens(530)]  # the last one's second chunk comes between their steps
+    first, _, third, fourth = (rig.finish(rig.start(model, prompt, GREEDY, 12)) for prompt in prompts)
+    left, middle, right = (rig.start(model, prompt, GREEDY, 12) for prompt in prompts[:3])
+    rig.reach(right, 3)
+    rig.ask(Cancel(middle), Ended)
+    rig.reach(right, 6)
+    late = rig.start(model, prompts[3], GREEDY, 12)
+    assert (rig.finish(left), rig.finish(right), rig.finish(late)) == (first, third, fourth)
+
+
 def test_cancel_in_any_state(rig: Rig) -> None:
     rig.load("smollm2", 0)
     fresh = rig.start("smollm2", tokens(4), GREEDY, 50)

@@ -17,9 +17,14 @@ from hotbunk.llama.memory import footprints
 from hotbunk.llama.state import lay_out
 from hotbunk.placement import Footprint
 
-__all__ = ["Context", "measure"]
+__all__ = ["OFFLOADED", "Context", "flashes", "measure"]
+
+OFFLOADED = 32
+"""Tokens of a batch from which on a GPU evaluates for layers on the host (ggml's ``op_offload``)."""
 
 _CHUNK = 512  # most tokens in a prefill chunk
+_PROBED = 256  # tokens of the context that is made to see what libllama chooses
+_FLASH = "Flash Attention"  # in its warning that it does without
 
 
 class _LlamaBatch(C.Structure):
@@ -70,14 +75,23 @@ class Context:
             a decode: one thread does that in less time than it takes to wake the others.
     """
 
-    def __init__(self, model: int, device: Device, vocabulary: int, context: int, slots: int, threads: int) -> None:
-        """Make a context of the ``llama_model`` at ``model``.
+    def __init__(
+        self,
+        model: int,
+        device: Device,
+        vocabulary: int,
+        context: int,
+        slots: int,
+        threads: int,
+        flash: bool | None = None,
+    ) -> None:
+        """Make a context of the ``llama_model`` at ``model``; ``flash``: with flash attention, None: as libllama likes.
 
         Raises:
             EngineError: libllama cannot, in its own words.
         """
         self.slots, self.length, self.chunk, self.vocabulary = slots, context, _chunk(context), vocabulary
-        self.handle = _make(model, context, slots, threads)
+        self.handle = _make(model, context, slots, threads, flash)
         self._memory = api.llama_get_memory(self.handle)
         self._device, self._rearranged, self.alone = device, False, False
         self._threads = threads
@@ -104,17 +118,27 @@ class Context:
         batch.outputs[count - 1] = output
         self._evaluate(count, self._threads)
 
-    def decode(self, batch: Sequence[tuple[int, int, int]]) -> None:
-        """Evaluate one token for each of some slots: (token, position, slot); index i then gives entry i's logits.
+    def decode(self, batch: Sequence[tuple[int, int, int]], along: Sequence[int] = ()) -> None:
+        """Evaluate one token for each of some slots: (token, position, slot).
+
+        Of ``n`` entries the i-th's logits are at index i - n (of ``logits`` and ``Sampler.sample``). Slots that follow
+        each other, in order, libllama evaluates in one go, and those after a gap in another. Empty slots ``along`` fill
+        gaps: something is evaluated in them too, and forgotten.
 
         Raises:
             EngineError: libllama could not, with the reason; clear the slots.
         """
-        arrays = self._batch
-        for index, (token, position, slot) in enumerate(batch):
+        arrays, wanted = self._batch, [(*entry, True) for entry in batch]
+        if along:
+            wanted = sorted([*wanted, *((0, 0, slot, False) for slot in along)], key=lambda entry: entry[2])
+        for index, (token, position, slot, output) in enumerate(wanted):
             arrays.tokens[index], arrays.positions[index], arrays.slots[index] = token, position, slot
-        arrays.outputs[: len(batch)] = True
-        self._evaluate(len(batch), 1 if self.alone else self._threads)
+            arrays.outputs[index] = output
+        try:
+            self._evaluate(len(wanted), 1 if self.alone else self._threads)
+        finally:
+            for slot in along:
+                self.clear(slot)
 
     def logits(self, index: int) -> NDArray[np.float32]:
         """Logits of the whole vocabulary, a view that is valid until the next evaluation.
@@ -217,21 +241,50 @@ class _Batch:
         return self._batch
 
 
-def measure(model: int, device: Device, context: int, slots: int, threads: int) -> tuple[Footprint, Footprint]:
+def measure(
+    model: int, device: Device, context: int, slots: int, threads: int, flash: bool | None = None
+) -> tuple[Footprint, Footprint]:
     """Bytes on the device and in host memory of a dry model and a context made of it, which takes no memory either.
 
     Raises:
         EngineError: libllama cannot make such a context.
     """
-    handle = _make(model, context, slots, threads)
+    handle = _make(model, context, slots, threads, flash)
     try:
         return footprints(handle, device)
     finally:
         api.llama_free(handle)
 
 
-def _make(model: int, context: int, slots: int, threads: int) -> int:
-    parameters = api.llama_context_default_params()
+def flashes(model: int, threads: int) -> bool:
+    """Whether libllama chooses flash attention for the model, placed as it is, in a context of one slot.
+
+    It looks where it would be evaluated with a token for each slot, and does without if that is not where the layer is.
+    But from ``OFFLOADED`` tokens on a GPU evaluates for the host's layers, so with as many slots that says nothing of
+    what is supported; and without it the host attends several times slower, and a GPU's prefill takes half as long
+    again.
+    """
+    with captured() as lines:
+        handle = api.llama_init_from_model(model, _parameters(_PROBED, 1, threads))
+    if handle:
+        api.llama_free(handle)
+    return not any(_FLASH in line for line in lines)
+
+
+def _make(model: int, context: int, slots: int, threads: int, flash: bool | None) -> int:
+    parameters = _parameters(context, slots, threads)
+    if flash is not None:
+        parameters.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_ENABLED if flash else api.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    with captured() as lines:
+        handle = api.llama_init_from_model(model, parameters)
+    if not handle:
+        message = f"libllama cannot make a context of {slots} slots of {context} tokens: {words(lines)}"
+        raise OutOfMemory(message) if _MEMORY.search(message) else EngineError(message)
+    return int(handle)
+
+
+def _parameters(context: int, slots: int, threads: int) -> api.llama_context_params:
+    parameters: api.llama_context_params = api.llama_context_default_params()
     parameters.n_ctx, parameters.n_seq_max = context * slots, slots
     parameters.n_batch = parameters.n_ubatch = max(_chunk(context), slots)
     parameters.n_outputs_max = slots  # of a prefill chunk only the last logits are wanted
@@ -240,12 +293,7 @@ def _make(model: int, context: int, slots: int, threads: int) -> int:
     parameters.kv_unified = False
     parameters.swa_full = False
     parameters.offload_kqv, parameters.no_perf = True, True
-    with captured() as lines:
-        handle = api.llama_init_from_model(model, parameters)
-    if not handle:
-        message = f"libllama cannot make a context of {slots} slots of {context} tokens: {words(lines)}"
-        raise OutOfMemory(message) if _MEMORY.search(message) else EngineError(message)
-    return int(handle)
+    return parameters
 
 
 def _chunk(context: int) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hotbunk.errors import EngineError, OutOfMemory
 from hotbunk.llama import gguf
-from hotbunk.llama.context import Context, measure
+from hotbunk.llama.context import OFFLOADED, Context, flashes, measure
 from hotbunk.llama.copy import Copy
 from hotbunk.llama.device import Device
 from hotbunk.llama.lib import api, captured, words
@@ -57,6 +57,7 @@ class Model:
         self._threads = threads
         self._placements: dict[tuple[Residency, int, int], Placement] = {}
         self._contexts: list[Context] = []
+        self._flashes: dict[bool, bool] = {}  # by whether the device has a part of the KV cache
         self._grammar_model = 0
         self.reason, self._weights = (ORDERED, Loaded(facts, device)) if ordinary else _open(facts, device)
 
@@ -206,7 +207,18 @@ class Model:
             self._grammar_model = 0
 
     def _context(self, context: int, slots: int) -> Context:
-        return Context(self._weights.handle, self.device, self.vocabulary, context, slots, self._threads)
+        handle, now = self._weights.handle, self._weights.residency
+        flash = self._flash(handle, now, slots)
+        return Context(handle, self.device, self.vocabulary, context, slots, self._threads, flash)
+
+    def _flash(self, model: int, residency: Residency, slots: int) -> bool | None:
+        """Whether contexts of so many slots have flash attention; None: libllama can tell by itself."""
+        if slots < OFFLOADED:
+            return None
+        there = residency.cached > 0
+        if there not in self._flashes:
+            self._flashes[there] = flashes(model, self._threads)
+        return self._flashes[there]
 
     @property
     def _alone(self) -> bool:
@@ -242,7 +254,8 @@ class Model:
     def _price(self, wanted: Residency, context: int, slots: int) -> Placement:
         dry = self._weights.dry(wanted)
         try:
-            device, host = measure(dry.handle, self.device, context, slots, self._threads)
+            flash = self._flash(dry.handle, wanted, slots)
+            device, host = measure(dry.handle, self.device, context, slots, self._threads, flash)
             weights = self._weights.price(wanted, dry, device.weights)
         finally:
             dry.close()

@@ -129,9 +129,10 @@ class Runner:
             return False
         # libllama evaluates neighbouring slots in one go, if they come in order
         batch.sort(key=lambda sequence: sequence.slot or 0)
+        along = self._between(batch)
         try:
             with self._watch(f"decode {self.name}") as lap:
-                context.decode([(s.tokens[s.done], s.done, s.slot or 0) for s in batch])
+                context.decode([(s.tokens[s.done], s.done, s.slot or 0) for s in batch], along)
                 self._report.flush()
                 context.synchronize()
         except Exception as error:
@@ -140,7 +141,7 @@ class Runner:
         for sequence in batch:
             sequence.done += 1
             sequence.decode += lap.seconds
-        self._draw(context, list(enumerate(batch)), lap.seconds)
+        self._draw(context, enumerate(batch, -len(batch)), lap.seconds)
         return True
 
     def _prefill(self, context: Context, waiting: list[Sequence], alone: bool) -> bool:
@@ -201,6 +202,18 @@ class Runner:
             if slot not in taken:
                 return self.context, slot
         raise HotbunkError(f"all {self.context.slots} slots of model {self.name} are taken: wait, or suspend one")
+
+    def _between(self, batch: list[Sequence]) -> list[int]:
+        """The empty slots between those of a batch, if there are no more than it has sequences.
+
+        To evaluate them along takes far less than to read all weights once more for those behind a gap.
+        """
+        slots = [sequence.slot or 0 for sequence in batch]
+        if slots[-1] - slots[0] < len(slots):
+            return []
+        taken = {sequence.slot for sequence in self.running()}
+        empty = [slot for slot in range(slots[0], slots[-1]) if slot not in taken]
+        return empty if len(empty) <= len(batch) else []
 
     def _vacate(self, sequence: Sequence) -> None:
         if self.context is not None and sequence.slot is not None:
