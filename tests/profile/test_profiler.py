@@ -43,7 +43,7 @@ class Invented:
     def place(self, layers: int, context: int, slots: int) -> Placement:
         return place(LARGE, layers, context, slots)
 
-    def stand(self, to: Placement) -> list[Record]:
+    def stand(self, to: Placement, times: int = 1) -> list[Record]:
         if to == self.standing:
             return []
         if to.device.total > self._room:

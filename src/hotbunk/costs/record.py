@@ -6,8 +6,10 @@ of use to a later model.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from statistics import median, quantiles
 
 from hotbunk.placement import Placement
 
@@ -55,3 +57,8 @@ class Record:
     spread: float = 0.0
     repeats: int = 1
     check: bool = False
+
+    def timed(self, seconds: Sequence[float]) -> Record:
+        """The same point, measured so many times: once or more."""
+        low, _, high = quantiles(seconds, n=4) if len(seconds) > 1 else [seconds[0]] * 3
+        return replace(self, seconds=median(seconds), spread=(high - low) / 2, repeats=len(seconds))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
-from statistics import median, quantiles
+from statistics import median
 
 from hotbunk.costs.record import Record
 from hotbunk.placement import Placement
@@ -50,7 +50,5 @@ class Tiles:
 
 
 def _gathered(steps: list[Record]) -> Record:
-    seconds = [each.seconds for each in steps]
-    low, _, high = quantiles(seconds, n=4) if len(seconds) > 1 else seconds * 3
-    middle, tokens = median(seconds), int(median(each.tokens for each in steps))
-    return replace(steps[0], seconds=middle, tokens=tokens, spread=(high - low) / 2, repeats=len(steps))
+    tokens = int(median(each.tokens for each in steps))
+    return replace(steps[0], tokens=tokens).timed([each.seconds for each in steps])

@@ -229,18 +229,19 @@ class Moving:
 
     def _use(self, wanted: Residency) -> None:
         """Take the shell for that residency, from those last used or opened now, and point it at the pieces."""
-        key = self._key(wanted)
+        key, began = self._key(wanted), perf_counter()
         shell = self._shells.pop(key, None)
+        new = shell is None
         if shell is None:
             # a second head is on the device as long as its shell is open, so it goes before another comes
-            began = perf_counter()
             self._shrink(0 if self._second_head else _SHELLS - 1)
             shell = Shell(self._gguf, self._device, key, self._second_head)
-            self.opening += perf_counter() - began
         if shell is not self._shell and self._shell in self._shells.values():
             self._shell.point({}, self._copy)
         self._shells[key] = self._shell = shell
         shell.point(self._pieces, self._copy)
+        if new:  # pointing all tensors of a new one takes as long again as opening it
+            self.opening += perf_counter() - began
 
     def _shrink(self, count: int) -> None:
         """Close the shells used longest ago."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from statistics import median, quantiles
 
 from hotbunk.costs.record import Kind, Record
 from hotbunk.costs.steps import CHUNK
@@ -27,13 +25,13 @@ from hotbunk.worker.protocol import (
     Unloaded,
 )
 
-__all__ = ["LOADS", "STEPS", "Probes", "halvings"]
+__all__ = ["LOADS", "Probes", "halvings", "timing"]
 
-STEPS = 8
-"""Decode steps of which the median counts, at most."""
-_FEWEST, _LONG = 3, 0.5  # fewer do, but not fewer than that, once they took so many seconds together
+_STEPS, _MOST = 8, 40
+_LONG = 0.25  # seconds: a median of fewer steps than that takes for usual what a busy host does for a moment
+_FEWEST, _SLOW = 3, 0.5  # where steps are slow so few will do, once they took so many seconds together
 _WARM = 2  # steps before them: libllama plans its graphs at the first
-_CARRIES = 3  # times that a state goes out and in
+_CARRIES = 5  # times that a state goes out and in
 LOADS = 3
 """Times that a model is loaded for a point."""
 
@@ -62,14 +60,27 @@ class Probes:
         """A placement, priced."""
         return self._wire.predict(self.model, context, slots, layers)
 
-    def stand(self, place: Placement) -> list[Record]:
+    def stand(self, place: Placement, times: int = 1) -> list[Record]:
         """Have the model stand so, and say what that took; nothing if it does.
+
+        ``times``: from where it stands, and back there in between.
 
         Raises:
             OutOfMemory: the device has no room for it.
         """
-        if place == self.standing:
+        before = self.standing
+        if place == before:
             return []
+        came = [self._move(place)]
+        while len(came) < times:
+            if before:
+                self._move(before)
+            else:
+                self.leave()
+            came.append(self._move(place))
+        return [*map(_middle, zip(*came, strict=True))]
+
+    def _move(self, place: Placement) -> list[Record]:
         before, self.standing = self.standing, None
         report = self._wire.ask((Resize if before else Load)(self.model, place), Loaded)
         self.standing = place
@@ -78,11 +89,7 @@ class Probes:
 
     def reload(self, place: Placement) -> list[Record]:
         """Load it anew a few times: a driver takes now and then twice as long for what it has just been given back."""
-        left, came = self.leave(), list[list[Record]]()
-        for _ in range(LOADS):
-            came.append(self.stand(place))
-            left += self.leave() if len(came) < LOADS else []
-        return [*left, *map(_middle, zip(*came, strict=True))]
+        return [*self.leave(), *self.stand(place, LOADS)]
 
     def leave(self) -> list[Record]:
         """Have nothing of it on the device."""
@@ -98,7 +105,10 @@ class Probes:
         The one that is ahead has about ``tokens`` behind it; each record says how many.
         """
         counts = halvings(sequences)
-        ahead = (STEPS + 2 * _WARM) * len(counts) + (sequences - 1) * -(-tokens // CHUNK)
+        waiting = (sequences - 1) * -(-tokens // CHUNK)  # steps of the first while others are prefilled
+        context = self.standing.context if self.standing else 0
+        most = min(_MOST, max(_STEPS, (context - 1 - waiting) // len(counts) - 2 * _WARM))
+        ahead = (most + 2 * _WARM) * len(counts) + waiting
         start = max(1, tokens - ahead)
         place = self._ready(start + ahead, sequences)
         numbers = [self._wire.start(self.model, prompt(start, seed), place.context) for seed in range(sequences)]
@@ -108,7 +118,7 @@ class Probes:
                 self._wire.cancel(number)
             numbers = numbers[:count]
             seconds = list[float]()
-            while not _settled(seconds):
+            while not _settled(seconds, most):
                 report = self._wire.receive()
                 self._check(numbers)
                 if not isinstance(report, Produced):
@@ -118,21 +128,17 @@ class Probes:
                     records.append(Record(Kind.PREFILL, place, report.seconds, tokens=report.prefilled))
                 elif len(report.tokens) == count:
                     seconds.append(report.seconds)
-            records.append(_point(Record(Kind.DECODE, place, 0.0, count, made), seconds[_WARM:]))
+            records.append(Record(Kind.DECODE, place, 0.0, count, made).timed(seconds[_WARM:]))
         self._wire.cancel(numbers[0])
         return records
 
     def prefill(self, tokens: int) -> Record:
-        """A prompt of so many tokens."""
+        """A prompt of so many tokens, a few times if it is short."""
         place = self._ready(tokens + 1)
-        number = self._wire.start(self.model, prompt(tokens, tokens), 1)
-        seconds = 0.0
-        while number not in self._wire.ended:
-            report = self._wire.receive()
-            if isinstance(report, Produced) and report.prefilled:
-                seconds = report.seconds
-        self._check([])
-        return Record(Kind.PREFILL, place, seconds, tokens=tokens)
+        seconds = list[float]()
+        while len(seconds) < _FEWEST and (not seconds or sum(seconds) < _LONG):
+            seconds.append(self._prefilled(tokens, len(seconds)))
+        return Record(Kind.PREFILL, place, 0.0, tokens=tokens).timed(seconds)
 
     def carry(self, tokens: int) -> list[Record]:
         """Suspend and resume a sequence of so many tokens."""
@@ -146,6 +152,16 @@ class Probes:
             self._wire.tokens(number, 1)
         self._wire.cancel(number)
         return [_carried(out, place, tokens), _carried(back, place, tokens)]
+
+    def _prefilled(self, tokens: int, seed: int) -> float:
+        """Seconds of one prefill."""
+        number = self._wire.start(self.model, prompt(tokens, seed), 1)
+        seconds = 0.0
+        while number not in self._wire.ended:
+            report = self._wire.receive()
+            if isinstance(report, Produced) and report.prefilled:
+                seconds = report.seconds
+        return seconds
 
     def _ready(self, tokens: int, sequences: int = 1) -> Placement:
         place = self.standing
@@ -172,21 +188,23 @@ def halvings(sequences: int) -> list[int]:
     return [sequences >> halved for halved in range(sequences.bit_length())]
 
 
-def _settled(seconds: Sequence[float]) -> bool:
-    """Whether enough steps were timed."""
+def timing(step: float) -> float:
+    """About how many seconds it takes to time steps of so many."""
+    return _WARM * step + max(min(_MOST * step, _LONG), min(_STEPS * step, _SLOW), _FEWEST * step)
+
+
+def _settled(seconds: Sequence[float], most: int) -> bool:
+    """Whether enough steps were timed; ``most`` always are."""
     counted = seconds[_WARM:]
-    return len(counted) >= STEPS or (len(counted) >= _FEWEST and sum(counted) >= _LONG)
+    together = sum(counted)
+    enough = len(counted) >= _STEPS and together >= _LONG
+    return enough or len(counted) >= most or (len(counted) >= _FEWEST and together >= _SLOW)
 
 
 def _carried(reports: Sequence[Suspended] | Sequence[Resumed], place: Placement, tokens: int) -> Record:
-    return _point(carried(reports[-1], place, tokens), [report.seconds for report in reports])
+    return carried(reports[-1], place, tokens).timed([report.seconds for report in reports])
 
 
 def _middle(records: Sequence[Record]) -> Record:
     """The same measured several times."""
-    return _point(records[0], [record.seconds for record in records])
-
-
-def _point(point: Record, seconds: Sequence[float]) -> Record:
-    low, _, high = quantiles(seconds, n=4)
-    return replace(point, seconds=median(seconds), spread=(high - low) / 2, repeats=len(seconds))
+    return records[0].timed([record.seconds for record in records])

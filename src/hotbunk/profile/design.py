@@ -20,7 +20,7 @@ from statistics import fmean
 
 from hotbunk.costs.model import Costs
 from hotbunk.costs.record import Kind, Record
-from hotbunk.measure.probes import LOADS, halvings
+from hotbunk.measure.probes import LOADS, halvings, timing
 from hotbunk.placement import Placement
 
 __all__ = ["AIMS", "Point", "choose", "enough", "grid", "halved", "held_out"]
@@ -33,7 +33,6 @@ _TOKENS = (64, 512, 2048, 4096, 8192, 16384, 32768)
 _SEQUENCES = (1, 2, 4, 8, 16, 32)
 _JUDGED = 3  # held-out points of a kind before its error is believed
 _MOVE = 0.5  # seconds that a move takes besides its own time: warming up, planning graphs
-_STEPS = 6  # decode steps of one measurement, about: fewer where they are slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +116,8 @@ def cost(costs: Costs, point: Point, standing: Placement | None) -> float:
     seconds = 0.01 if place == standing else costs.load(place).seconds + _MOVE
     prefill = costs.prefill(place, point.tokens).seconds
     if point.kind is Kind.DECODE:
-        steps = sum(costs.decode(place, [point.tokens] * each.sequences).seconds for each in halved(point))
-        return seconds + point.sequences * prefill + _STEPS * steps
+        steps = [costs.decode(place, [point.tokens] * each.sequences).seconds for each in halved(point)]
+        return seconds + point.sequences * prefill + sum(map(timing, steps))
     return seconds + prefill
 
 

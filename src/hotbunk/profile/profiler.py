@@ -15,7 +15,7 @@ from hotbunk.costs.record import Kind, Record
 from hotbunk.costs.roofline import Roofline
 from hotbunk.costs.store import Store
 from hotbunk.errors import OutOfMemory
-from hotbunk.measure.probes import Probes
+from hotbunk.measure.probes import LOADS, Probes
 from hotbunk.placement import Placement
 from hotbunk.profile.design import AIMS, HELD, Point, choose, enough, grid, halved, held_out
 
@@ -152,8 +152,10 @@ class Profiler:
         return sum(record.kind is kind for record in self.records) % HELD == HELD - 1
 
     def _measured(self, point: Point) -> list[Record]:
-        probes = self._probes
-        records = (probes.reload if point.kind is Kind.LOAD else probes.stand)(point.placement)
+        probes, place = self._probes, point.placement
+        # what judges has to be surer than what is judged, and a short load may take half as long again
+        times = LOADS if self._held(Kind.LOAD, point, 0) else 1
+        records = probes.reload(place) if point.kind is Kind.LOAD else probes.stand(place, times)
         match point.kind:
             case Kind.DECODE:
                 records += probes.decode(point.sequences, point.tokens)
