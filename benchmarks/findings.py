@@ -21,6 +21,7 @@ from hotbunk.costs.record import Kind, Record
 from hotbunk.study.described import described
 from hotbunk.study.lines import Line, Sides, fit
 from hotbunk.study.paper import KEPT
+from hotbunk.study.report.sweep import Model, models
 from hotbunk.study.results import Results, Row
 from hotbunk.study.shapes import SHAPES, Shape
 from hotbunk.study.stage import Subject
@@ -110,10 +111,71 @@ def cliff() -> Iterator[str]:
     """The line through time per token."""
     yield "Time per token is a line in the bytes on either side: rates, mean and greatest error of the line"
     for sweep in sweeps():
-        line, counts, where = sweep.line, sorted(sweep.speeds), sweep.sides
-        off = [abs(line.seconds(*where.first(n)) * sweep.speeds[n] - 1) for n in counts]
-        rates = f"device {1e-9 / line.device:5,.0f} GB/s, host {1e-9 / line.host:4.1f} GB/s"
-        yield f"  {sweep.name:29} {len(counts)} points  {rates}   {line.error:5.1%}  {max(off):5.1%}"
+        yield _fitted(sweep.name, sweep.line, sweep.sides, [sweep.speeds[count] for count in sorted(sweep.speeds)])
+    for model in studied():
+        if model.line:
+            yield _fitted(f"{_typed(model)}, study", model.line, model.sides, model.speed.middle)
+
+
+def _fitted(name: str, line: Line, where: Sides, speeds: Sequence[float]) -> str:
+    pairs = zip(where.layers, speeds, strict=True)
+    off = [abs(line.seconds(*where.first(count)) * speed - 1) for count, speed in pairs]
+    rates = f"device {1e-9 / line.device:5,.0f} GB/s, host {1e-9 / line.host:4.1f} GB/s"
+    return f"  {name:29} {len(off):2} points  {rates}   {line.error:5.1%}  {max(off):5.1%}"
+
+
+def studied() -> list[Model]:
+    """The sweeps of the study, done again: in the order of what a token reads."""
+    return sorted(models(Results(MEASUREMENTS / "study-h100")), key=lambda model: float(model.about["read"]))
+
+
+def _typed(model: Model) -> str:
+    return f"{model.name} {model.about['type']}"
+
+
+def swept() -> Iterator[str]:
+    """Speeds by residency, and what is left of the full one."""
+    yield "Decode speed with so many of the layers on the device (study): tokens/s, and the share of the full speed"
+    for model in studied():
+        if kept := model.kept:
+            cells = [
+                f"{at} %: {model.speed.at(at) or 0:5.1f} {(kept.at(at) or 0) / 100:4.0%}" for at in (98, 90, 75, 50)
+            ]
+            yield f"  {_typed(model):21} 100 %: {model.whole:5.1f}   {'   '.join(cells)}"
+
+
+def places() -> Iterator[str]:
+    """What the head's place makes of nine in ten layers, and what the first two layers save."""
+    yield "With 90 % of the layers on the device (study): kept as measured, by the line, and by it with the head last;"
+    yield "  and what the first layer (the head) and the second (a block) save when they move, ms a token"
+    for model in studied():
+        if model.line and model.kept:
+            count = round(NINETY * model.sides.all)
+            measured = (model.kept.at(100 * count / model.sides.all) or 0) / 100
+            first, last = (model.line.kept(model.sides, count, head_last) for head_last in (False, True))
+            yield f"  {_typed(model):21} {measured:4.0%} {first:4.0%} {last:4.0%}   {_saved(model)}"
+
+
+def _saved(model: Model) -> str:
+    none, one, two = (model.tokens(layers) for layers in range(3))
+    if none is None or one is None or two is None:
+        return "-"
+    return f"head {1e3 * (none - one):5.1f}   block {1e3 * (one - two):5.1f}"
+
+
+def crowd() -> Iterator[str]:
+    """What several sequences at once make of the speed of all, by residency."""
+    yield "Sequences at once (study): tokens/s of all of them together"
+    rows = Results(MEASUREMENTS / "study-h100").rows("concurrency")
+    for model in studied():
+        mine = [row for row in rows if row["model"] == model.name]
+        for residency in sorted({row["residency"] for row in mine}, reverse=True):
+            steps: dict[int, list[float]] = {}
+            for row in mine:
+                if row["residency"] == residency:
+                    steps.setdefault(row["sequences"], []).append(row["sequences"] / row["step"])
+            cells = [f"{count}: {median(steps[count]):5,.0f}" for count in sorted(steps)]
+            yield f"  {_typed(model):21} {residency:4.0%} on the device   {'   '.join(cells)}"
 
 
 def ninety() -> Iterator[str]:
@@ -249,7 +311,21 @@ def _by(found: Sequence[Record], which: Callable[[Record], int]) -> str:
 
 def main() -> None:
     """Print all of them."""
-    parts = (cliff, ninety, order, slower, together, constant, pairs, several, negligible, ordinary)
+    parts = (
+        cliff,
+        swept,
+        places,
+        ninety,
+        order,
+        slower,
+        together,
+        crowd,
+        constant,
+        pairs,
+        several,
+        negligible,
+        ordinary,
+    )
     print("\n\n".join("\n".join(part()) for part in parts))
 
 

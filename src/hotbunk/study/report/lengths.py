@@ -9,7 +9,7 @@ from hotbunk.report.draw import Axes, Series, plot
 from hotbunk.report.page import Block, Plot, Table, Text
 from hotbunk.report.words import figure, listed, percent
 from hotbunk.study import offload
-from hotbunk.study.report.sweep import Model, tpot
+from hotbunk.study.report.sweep import Model
 from hotbunk.study.results import Results, Row
 
 __all__ = ["lengths", "memory"]
@@ -22,7 +22,7 @@ def lengths(models: Sequence[Model], results: Results) -> Iterator[Block]:
     series = []
     for model in models:
         most = max(row["layers"] for row in model.rows)
-        series.append(Series(model.name, band(_at(model, most), "output", lambda row: 1 / tpot(row))))
+        series.append(Series(model.name, band(_at(model, most), "output", lambda row: 1 / _tpot(row))))
     if max(len(each.curve) for each in series) > 1:
         told = [f"{each.name} {_kept(each.curve)}" for each in series if len(each.curve) > 1]
         caption = (
@@ -48,7 +48,7 @@ def _alone(models: Sequence[Model], results: Results) -> Iterator[Block]:
     off: list[float] = []
     for row in results.rows("offload", alone=True):
         same = results.rows("offload", model=row["model"], layers=row["layers"], output=row["output"], alone=False)
-        off += [tpot(row) / tpot(other) - 1 for other in same]
+        off += [_tpot(row) / _tpot(other) - 1 for other in same]
     if off:
         mean = sum(map(abs, off)) / len(off)
         yield Text(
@@ -111,3 +111,8 @@ def _clocked(rows: Sequence[Row]) -> list[Row]:
         before = row["at"]
         found.append({**row, "clock": clock})
     return found
+
+
+def _tpot(row: Row) -> float:
+    """Seconds a token."""
+    return float(row["decode"] / (row["output"] - 1))

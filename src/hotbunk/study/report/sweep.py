@@ -10,7 +10,7 @@ from hotbunk.report.curves import Band, band, groups
 from hotbunk.study.lines import Line, Sides, fit
 from hotbunk.study.results import Results, Row
 
-__all__ = ["Model", "models", "tpot"]
+__all__ = ["Model", "models"]
 
 _LONG = 500  # tokens up to which a run counts for the curves: later ones are slower by their context
 
@@ -31,13 +31,13 @@ class Model:
 
     @cached_property
     def time(self) -> Band:
-        """Milliseconds a token, over the share of layers in per cent."""
-        return self._over_residency(lambda row: 1e3 * tpot(row))
+        """Milliseconds a decode step, over the share of layers in per cent."""
+        return self._over_residency(lambda row: 1e3 * row["step"])
 
     @cached_property
     def speed(self) -> Band:
-        """Tokens a second."""
-        return self._over_residency(lambda row: 1 / tpot(row))
+        """Tokens a second, at that time for each."""
+        return self._over_residency(lambda row: 1 / row["step"])
 
     @property
     def whole(self) -> float | None:
@@ -71,11 +71,6 @@ class Model:
     def _over_residency(self, value: Callable[[Row], float]) -> Band:
         rows = ({**row, "share": 100 * row["layers"] / self.about["layers"]} for row in self.runs)
         return band(rows, "share", value)
-
-
-def tpot(row: Row) -> float:
-    """Seconds a token."""
-    return float(row["decode"] / (row["output"] - 1))
 
 
 def models(results: Results) -> list[Model]:

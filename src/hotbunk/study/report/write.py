@@ -55,14 +55,14 @@ def _about(results: Results) -> list[tuple[str, str]]:
     sessions = results.rows("sessions")
     if not sessions:
         return []
-    last = sessions[-1]
+    last, times = sessions[-1], [row["at"] for row in sessions]
     driver = f", driver {last['driver']}" if last["driver"] else ""
     return [
         ("device", f"{last['device']}, {brief_size(last['device_memory'])}{driver}"),
         ("host", f"{last['cpu']}, {last['cores']} cores, {brief_size(last['host_memory'])}; {last['threads']} threads"),
         ("software", f"hotbunk {last['hotbunk']}, {last['libllama']}, Python {last['python']}, {last['packages']}"),
         ("system", last["system"]),
-        ("when", " to ".join(dict.fromkeys((sessions[0]["at"], last["at"])))),
+        ("when", " to ".join(dict.fromkeys((min(times), max(times))))),
         *(("command", row["command"]) for row in sessions),
     ]
 
