@@ -3,8 +3,9 @@
     python benchmarks/pinning.py [--device CUDA0] [--size 6GiB] [--out FILE]
 
 For each way: the rate at which memory is taken and locked, at which it is filled from a file in the page cache, both
-together, and of a copy of 1 GiB to the device. The host store uses huge pages that are filled first and locked
-afterwards (``hotbunk.llama.pinned``).
+together, of a copy of 1 GiB to the device, and at which one thread reads it. The host store uses huge pages that are
+filled first and locked afterwards (``hotbunk.llama.pinned``); libggml has logits, and what a context keeps on the host,
+in the first kind.
 """
 
 from __future__ import annotations
@@ -118,6 +119,7 @@ def _measure(name: str, way: Way, device: Device, file: Path, size: int) -> str:
         "fill": size / taken.filling if taken.filling else 0.0,
         "both": size / (taken.locking + taken.filling),
         "copy": _copied(device, taken.address, size),
+        "read": _read(taken.address, size),
     }
     taken.free()
     return f"{name:36}" + "".join(f"  {label} {rate / 1e9:5.1f}" for label, rate in rates.items())
@@ -135,6 +137,17 @@ def _copied(device: Device, address: int, size: int) -> float:
         best = min(best, perf_counter() - began)
     whole.free()
     _free(buffer)
+    return count / best
+
+
+def _read(address: int, size: int) -> float:
+    """Bytes a second that one thread reads there, the best of three."""
+    count, best = min(size, COPY), float("inf")
+    values = np.ctypeslib.as_array((C.c_float * (count // 4)).from_address(address))
+    for _ in range(3):
+        began = perf_counter()
+        values.max()
+        best = min(best, perf_counter() - began)
     return count / best
 
 
