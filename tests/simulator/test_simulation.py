@@ -96,6 +96,27 @@ def test_what_hotbunk_itself_takes_of_each_step_counts() -> None:
     assert list(more) == pytest.approx([10 * 0.003 + 19 * 0.0005, 10 * 0.003 + 19 * 0.0005], abs=0.0005)
 
 
+@pytest.mark.parametrize("tokens", [2, 3, 4, 700])
+def test_the_first_steps_of_a_new_batch_take_longer(tokens: int) -> None:
+    trace = Trace.of("one", [Request(0.0, "a", 1, tokens)])
+    plain, slow = (
+        case(trace, [subject("a")], LIVE, delays).run("t", POLICIES["fifo"]()).outcomes
+        for delays in (NONE, Delays(0.0, 0.0, change=0.3))
+    )
+    took = (slow.ended - slow.first) - (plain.ended - plain.first)
+    assert took[0] == pytest.approx(0.1 if tokens == 2 else 0.3)
+
+
+def test_a_batch_is_new_whenever_somebody_comes_or_goes() -> None:
+    trace = Trace.of("two", [Request(0.0, "a", 1, 200), Request(1.0, "a", 1, 20)])
+    plain, slow = (
+        case(trace, [subject("a")], LIVE, delays).run("t", POLICIES["fifo"]())
+        for delays in (NONE, Delays(0.0, 0.0, change=0.03))
+    )
+    # one begins, another comes, and goes
+    assert slow.usage.computing - plain.usage.computing == pytest.approx(3 * 0.03)
+
+
 def test_who_follows_an_answer_comes_after_it() -> None:
     run = serve([Request(0.0, "a", 10, 5), Request(3.0, "b", 10, 5, after=0)], a=5, b=5)
     assert run.outcomes.arrived[1] == run.outcomes.ended[0] + 3.0

@@ -19,7 +19,7 @@ from hotbunk.simulator.pace import Delays
 __all__ = ["measured", "standing"]
 
 _PROMPT = 32  # tokens: one short chunk
-_OUTPUT = 16
+_OUTPUT, _LONG = 16, 64
 _MS = 1e3
 
 
@@ -36,14 +36,17 @@ async def measured(endpoint: Endpoint, model: str, prompts: Prompts, slots: int,
         latency = (first token at the client - sent) - ttft        hop = ttft - queued - loading - prefill
         turn + k draw = (total - ttft - decode) / (tokens - 1)     of k sequences at once
 
-    where for ``k`` sequences the one that begins last is taken, since none of the others' prefills is beside it.
+    where for ``k`` sequences the one that begins last is taken, since none of the others' prefills is beside it. The
+    first steps after a prefill take longer: of ``n`` steps that take ``n step + change`` and of ``N`` more of them
+
+        change = (N decode(n) - n decode(N)) / (N - n)
 
     Args:
         endpoint: a hotbunk server, at which nobody else asks meanwhile.
         model: one of its models.
         prompts: of ids that the model has.
         slots: sequences that the model has room for.
-        rounds: how often each is asked.
+        rounds: how often each is asked, for a long answer a third of that.
 
     Raises:
         EngineError: it does not answer as hotbunk does.
@@ -57,34 +60,44 @@ async def measured(endpoint: Endpoint, model: str, prompts: Prompts, slots: int,
         groups = [await _asked(endpoint, model, prompts, each) for each in rows]
         many = median(max(group, key=lambda each: each.began).beside for group in groups)
     draw = max(0.0, many - one) / max(1, slots - 1)
+    at = rounds + 1 + rounds * slots
+    long = [(await _asked(endpoint, model, prompts, [row], _LONG))[0] for row in range(at, at + max(1, rounds // 3))]
+    short, more = (median(each.decode for each in answers) for answers in (alone, long))
+    change = ((_LONG - 1) * short - (_OUTPUT - 1) * more) / (_LONG - _OUTPUT)
     latency, hop = (median(getattr(each, name) for each in alone) for name in ("latency", "hop"))
-    return Delays(max(0.0, latency), max(0.0, hop), max(0.0, one - draw), draw)
+    return Delays(max(0.0, latency), max(0.0, hop), max(0.0, one - draw), draw, max(0.0, change))
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """Of one answer: ``latency`` and ``hop`` as above, what each step took ``beside`` its evaluation; when it began."""
+    """Of one answer: ``latency`` and ``hop`` as above, ``decode`` of all its steps, and what each took ``beside`` that.
+
+    ``began``: when its first token came.
+    """
 
     latency: float
     hop: float
+    decode: float
     beside: float
     began: float
 
 
-async def _asked(endpoint: Endpoint, model: str, prompts: Prompts, rows: Sequence[int]) -> list[_Seen]:
+async def _asked(
+    endpoint: Endpoint, model: str, prompts: Prompts, rows: Sequence[int], output: int = _OUTPUT
+) -> list[_Seen]:
     answers = [Answer(asyncio.get_running_loop().time()) for _ in rows]
-    bodies = [asked(model, prompts.tokens(row, _PROMPT), _OUTPUT) for row in rows]
+    bodies = [asked(model, prompts.tokens(row, _PROMPT), output) for row in rows]
     await asyncio.gather(*(endpoint.complete(*each) for each in zip(bodies, answers, strict=True)))
-    return [_seen(answer) for answer in answers]
+    return [_seen(answer, output) for answer in answers]
 
 
-def _seen(answer: Answer) -> _Seen:
+def _seen(answer: Answer, output: int) -> _Seen:
     if answer.fate is not Fate.DONE or answer.first is None or "ttft_ms" not in answer.timings:
         raise EngineError(f"the server's delays cannot be measured: {answer.message or 'it is no hotbunk server'}")
     took = {name.removesuffix("_ms"): each / _MS for name, each in answer.timings.items() if name.endswith("_ms")}
     hop = took["ttft"] - took["queued"] - took["loading"] - took["prefill"]
-    beside = (took["total"] - took["ttft"] - took["decode"]) / (_OUTPUT - 1)
-    return _Seen(answer.first - answer.sent - took["ttft"], hop, beside, answer.first)
+    beside = (took["total"] - took["ttft"] - took["decode"]) / (output - 1)
+    return _Seen(answer.first - answer.sent - took["ttft"], hop, took["decode"], beside, answer.first)
 
 
 def _standing(model: Mapping[str, Any]) -> Standing:

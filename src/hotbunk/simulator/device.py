@@ -8,7 +8,7 @@ nothing while it loads, since that is another process.
 
 Steps whose cost is the same are taken together: nothing happens per token. Between two events the clock moves on by
 
-    sum over the models of k * step(n, tile)
+    sum over the models of k * step(n, tile), and what the device takes for a batch that is new
 
 for as many rounds ``k`` as pass before a sequence ends, a context fills its tile, a command comes or a load arrives.
 """
@@ -26,7 +26,7 @@ from hotbunk.outcomes.outcome import Usage
 from hotbunk.placement import Placement
 from hotbunk.scheduler import actions, events
 from hotbunk.simulator.moving import Moving
-from hotbunk.simulator.pace import CHUNK, TILE, Delays, Pace, Priced
+from hotbunk.simulator.pace import CHUNK, NEW, TILE, Delays, Pace, Priced
 
 __all__ = ["Device", "Job"]
 
@@ -52,20 +52,24 @@ class Job:
 
 
 class _Runner:
-    """A loaded model. ``longest`` and ``least``: most tokens behind, and fewest left, of those that decode."""
+    """A loaded model. ``longest`` and ``least``: most tokens behind, and fewest left, of those that decode.
 
-    __slots__ = ("decoding", "least", "longest", "model", "pace", "prefilling", "ready", "step")
+    ``new``: decode steps that are still to be taken until the device knows the batch.
+    """
+
+    __slots__ = ("decoding", "least", "longest", "model", "new", "pace", "prefilling", "ready", "step")
 
     def __init__(self, model: str, pace: Pace) -> None:
         self.model, self.pace = model, pace
         self.decoding: list[Job] = []
         self.prefilling: deque[Job] = deque()
         self.ready = False
-        self.longest = self.least = 0
+        self.longest = self.least = self.new = 0
         self.step = 0.0
 
     def regard(self) -> None:
         """Who decodes has changed."""
+        self.new = NEW
         if self.decoding:
             self.longest = max(job.behind for job in self.decoding)
             self.least = min(job.left for job in self.decoding)
@@ -79,6 +83,7 @@ class _Runner:
             job.made += rounds
         self.longest += rounds
         self.least -= rounds
+        self.new = max(0, self.new - rounds)
         if not self.longest % TILE:
             self.step = self.pace.step(len(self.decoding), self.longest + 1)
 
@@ -172,11 +177,14 @@ class Device:
         for runner in active:
             seconds += runner.step
             rounds = min(rounds, runner.least - 1 + last, runner.same())
-        if left < rounds * seconds:
-            rounds = ceil(left / seconds) if last else int(left / seconds)
+        planning = sum(runner.pace.planning(runner.new, rounds) for runner in active)
+        if left < rounds * seconds + planning:
+            left = max(0.0, left - planning)
+            rounds = max(1, ceil(left / seconds)) if last else int(left / seconds)
+            planning = sum(runner.pace.planning(runner.new, rounds) for runner in active)
         if rounds < 1:
             return False
-        self._compute(rounds * seconds)
+        self._compute(rounds * seconds + planning)
         for runner in active:
             runner.advance(rounds)
             if not runner.least:
@@ -201,7 +209,7 @@ class Device:
     def _turn(self, runner: _Runner) -> None:
         job = runner.prefilling[0] if runner.prefilling else None
         if runner.decoding:
-            self._compute(runner.step)
+            self._compute(runner.step + runner.pace.planning(runner.new, 1))
             runner.advance(1)
             if not runner.least:
                 self._end(runner)
@@ -211,6 +219,7 @@ class Device:
     def _prefill(self, runner: _Runner, job: Job) -> None:
         tokens = min(CHUNK, job.todo)
         self._compute(runner.pace.chunk(job.behind, tokens))
+        runner.new = NEW
         job.behind += tokens
         job.todo -= tokens
         if job.todo:

@@ -14,7 +14,7 @@ from hotbunk.costs.linear import Estimate
 from hotbunk.costs.steps import CHUNK, PAD
 from hotbunk.placement import Placement
 
-__all__ = ["CHUNK", "DELAYS", "TILE", "Delays", "Pace", "Priced"]
+__all__ = ["CHUNK", "DELAYS", "NEW", "TILE", "Delays", "Pace", "Priced"]
 
 TILE = PAD
 """Tokens to which a step's context is rounded up."""
@@ -26,13 +26,15 @@ class Delays:
 
     From a client's request to the scheduler, and from a token to its client: ``latency``, both ways together. From the
     scheduler to the worker and back: ``hop``. Of each decode step, besides its evaluation: ``turn``, and ``draw`` for
-    each of its tokens.
+    each of its tokens. ``change``: what the first steps of a batch take more than those that follow, when others decode
+    than before, or a prompt was evaluated in between: a GPU plans its graph in the first and records it in the second.
     """
 
     latency: float = 0.004
     hop: float = 0.001
     turn: float = 0.0
     draw: float = 0.0
+    change: float = 0.0
 
 
 DELAYS = Delays()
@@ -67,6 +69,12 @@ class Priced(Protocol):
         """Bytes of a sequence's state."""
 
 
+NEW = 2
+"""Steps of a changed batch until its graph is recorded."""
+_LEFT = (0.0, 2 / 3, 1.0)
+"""How much of a change's cost is still to come, by the steps until then: a third comes with the first, as measured."""
+
+
 class Pace:
     """Seconds of a model's steps at a placement, with what goes with them."""
 
@@ -82,6 +90,10 @@ class Pace:
             own = self._delays.turn + sequences * self._delays.draw
             found = self._steps[key] = self.costs.decode(self.placement, (key[1] * TILE,) * sequences).seconds + own
         return found
+
+    def planning(self, new: int, steps: int) -> float:
+        """What so many steps take besides, if the batch is ``new`` for so many of them."""
+        return self._delays.change * (_LEFT[new] - _LEFT[max(0, new - steps)])
 
     def chunk(self, start: int, tokens: int) -> float:
         """A chunk of a prompt behind ``start`` tokens."""

@@ -44,7 +44,8 @@ class Profile(msgspec.Struct, frozen=True):
     """A machine. Sizes are bytes, times seconds.
 
     ``memory`` and ``host`` are the device's and the host's memory (0: not known); ``restart`` is what those pay who
-    start a process for each load; ``latency``, ``hop``, ``turn`` and ``draw`` are hotbunk's own (``pace.Delays``).
+    start a process for each load; ``latency``, ``hop``, ``turn``, ``draw`` and ``change`` are hotbunk's own
+    (``pace.Delays``).
     ``measured``: whether it was made of measurements of such a machine.
     """
 
@@ -60,6 +61,7 @@ class Profile(msgspec.Struct, frozen=True):
     hop: float = 0.001
     turn: float = 0.0
     draw: float = 0.0
+    change: float = 0.0
     format: int = FORMAT
 
     def costs(self, anatomy: Anatomy) -> Costs:
@@ -75,7 +77,7 @@ class Profile(msgspec.Struct, frozen=True):
     @property
     def delays(self) -> Delays:
         """Hotbunk's own."""
-        return Delays(self.latency, self.hop, self.turn, self.draw)
+        return Delays(self.latency, self.hop, self.turn, self.draw, self.change)
 
 
 def names() -> list[str]:
