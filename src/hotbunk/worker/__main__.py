@@ -26,7 +26,7 @@ from hotbunk.worker.watch import Watch
 
 STORE = 0.5
 """Share of the free host memory that the host store takes, unless told."""
-ARENA, ARENA_MOST = 1 / 16, 4 << 30
+ARENA, ARENA_MOST = 1 / 16, 16 << 30
 """The same for the pinned arena of suspended sequences, and the most bytes it takes."""
 
 log = logging.getLogger("hotbunk.worker")
