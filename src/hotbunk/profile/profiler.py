@@ -154,7 +154,8 @@ class Profiler:
     def _measured(self, point: Point) -> list[Record]:
         probes, place = self._probes, point.placement
         # what judges has to be surer than what is judged, and a short load may take half as long again
-        times = LOADS if self._held(Kind.LOAD, point, 0) else 1
+        loads = place.layers > (probes.standing.layers if probes.standing else 0)
+        times = LOADS if loads and self._held(Kind.LOAD, point, 0) else 1
         records = probes.reload(place) if point.kind is Kind.LOAD else probes.stand(place, times)
         match point.kind:
             case Kind.DECODE:
