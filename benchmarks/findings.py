@@ -149,18 +149,10 @@ def places() -> Iterator[str]:
     yield "With 90 % of the layers on the device (study): kept as measured, by the line, and by it with the head last;"
     yield "  and what the first layer (the head) and the second (a block) save when they move, ms a token"
     for model in studied():
-        if model.line and model.kept:
-            count = round(NINETY * model.sides.all)
-            measured = (model.kept.at(100 * count / model.sides.all) or 0) / 100
-            first, last = (model.line.kept(model.sides, count, head_last) for head_last in (False, True))
-            yield f"  {_typed(model):21} {measured:4.0%} {first:4.0%} {last:4.0%}   {_saved(model)}"
-
-
-def _saved(model: Model) -> str:
-    none, one, two = (model.tokens(layers) for layers in range(3))
-    if none is None or one is None or two is None:
-        return "-"
-    return f"head {1e3 * (none - one):5.1f}   block {1e3 * (one - two):5.1f}"
+        if kept := model.kept_at(NINETY):
+            saved = model.saved()
+            told = f"head {1e3 * saved[0]:5.1f}   block {1e3 * saved[1]:5.1f}" if saved else "-"
+            yield f"  {_typed(model):21} {' '.join(f'{share:4.0%}' for share in kept)}   {told}"
 
 
 def crowd() -> Iterator[str]:

@@ -63,7 +63,7 @@ class Probes:
     def stand(self, place: Placement, times: int = 1) -> list[Record]:
         """Have the model stand so, and say what that took; nothing if it does.
 
-        ``times``: from where it stands, and back there in between.
+        ``times``: from where it stands, and back there in between, of which is told too.
 
         Raises:
             OutOfMemory: the device has no room for it.
@@ -71,14 +71,11 @@ class Probes:
         before = self.standing
         if place == before:
             return []
-        came = [self._move(place)]
+        came, back = [self._move(place)], list[Record]()
         while len(came) < times:
-            if before:
-                self._move(before)
-            else:
-                self.leave()
+            back += self._move(before) if before else self.leave()
             came.append(self._move(place))
-        return [*map(_middle, zip(*came, strict=True))]
+        return [*map(_middle, zip(*came, strict=True)), *back]
 
     def _move(self, place: Placement) -> list[Record]:
         before, self.standing = self.standing, None

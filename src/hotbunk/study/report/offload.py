@@ -17,6 +17,7 @@ from hotbunk.study.results import Results
 __all__ = ["section"]
 
 _SHARE = "layers on the device, %"
+_MOST = 0.9  # of the layers: where the study's models differ most
 
 
 def section(results: Results) -> Section | None:
@@ -71,7 +72,7 @@ def _told(line: Line) -> str:
 
 
 def _head(models: Sequence[Model]) -> Iterator[Block]:
-    rows = [cells for model in models if model.line and (cells := _places(model, model.line))]
+    rows = [cells for model in models if (cells := _places(model))]
     if not rows:
         return
     columns = ("model", "head, share of bytes", "measured", "line, head first", "line, head last")
@@ -87,21 +88,16 @@ def _head(models: Sequence[Model]) -> Iterator[Block]:
         yield Table("The first two layers, measured", columns, steps, caption)
 
 
-def _places(model: Model, line: Line) -> list[str] | None:
-    if not model.kept:
+def _places(model: Model) -> list[str] | None:
+    if (kept := model.kept_at(_MOST)) is None:
         return None
-    count = round(0.9 * model.sides.all)
-    measured = model.kept.at(100 * count / model.sides.all) or 0
-    kept = [line.kept(model.sides, count, last) for last in (False, True)]
-    return [model.name, percent(model.sides.head / model.sides.whole), percent(measured / 100), *map(percent, kept)]
+    return [model.name, percent(model.sides.head / model.sides.whole), *map(percent, kept)]
 
 
 def _steps(model: Model) -> list[str] | None:
-    times = [model.tokens(layers) for layers in range(3)]
-    none, one, two = times
-    if none is None or one is None or two is None:
+    if (seconds := model.saved()) is None:
         return None
-    saved = [1e3 * (none - one), 1e3 * (one - two)]
+    saved = [1e3 * each for each in seconds]
     sizes = [model.sides.first(n + 1)[0] - model.sides.first(n)[0] for n in range(2)]
     each = [1e9 * ms / size if size else 0.0 for ms, size in zip(saved, sizes, strict=True)]
     return [model.name, *map(figure, saved), *map(figure, each)]

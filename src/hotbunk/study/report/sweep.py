@@ -68,6 +68,22 @@ class Model:
         share = 100 * layers / self.about["layers"]
         return next((t / 1e3 for at, t in zip(self.time.x, self.time.middle, strict=True) if at == share), None)
 
+    def kept_at(self, share: float) -> tuple[float, float, float] | None:
+        """Of the full speed, with that share of the layers there: measured, by the line, and by it with the head last.
+
+        None if the full speed was not measured, or at too few residencies.
+        """
+        if not self.line or not self.kept:
+            return None
+        count = round(share * self.sides.all)
+        first, last = (self.line.kept(self.sides, count, head_last) for head_last in (False, True))
+        return (self.kept.at(100 * count / self.sides.all) or 0) / 100, first, last
+
+    def saved(self) -> tuple[float, float] | None:
+        """Seconds a token that the first layer (the head) and the second (a block) save; None if not measured."""
+        none, one, two = (self.tokens(layers) for layers in range(3))
+        return None if none is None or one is None or two is None else (none - one, one - two)
+
     def _over_residency(self, value: Callable[[Row], float]) -> Band:
         rows = ({**row, "share": 100 * row["layers"] / self.about["layers"]} for row in self.runs)
         return band(rows, "share", value)
