@@ -48,14 +48,24 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def rpc_device(environment: dict[str, str]) -> Iterator[str]:
-    """An RPC device of this machine's CPU, in a process of its own. It serves one client at a time."""
+    """An RPC device of this machine's CPU, in a process of its own, for engines in this one.
+
+    It serves one client at a time, and libggml may stay connected to it for as long as this process lives.
+    """
+    with rpc(environment) as device:
+        yield device
+
+
+@pytest.fixture(scope="session")
+def spare_device(environment: dict[str, str]) -> Iterator[str]:
+    """Another one, for processes that tests start and end: between them nobody is connected."""
     with rpc(environment) as device:
         yield device
 
 
 @pytest.fixture
 def own_rpc_device(environment: dict[str, str]) -> Iterator[str]:
-    """Another one, for a test whose module has a client at the first."""
+    """Another one, for a test whose module has a client at the others."""
     with rpc(environment) as device:
         yield device
 

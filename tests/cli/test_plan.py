@@ -28,9 +28,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def outlook(smollm2: Path, experts: Path, rpc_device: str, store: Path, environment: dict[str, str]) -> dict[str, Any]:
+def outlook(
+    smollm2: Path, experts: Path, spare_device: str, store: Path, environment: dict[str, str]
+) -> dict[str, Any]:
     """What ``--json`` prints of a small model and a mixture, where both fit, but not both whole."""
-    command = [sys.executable, "-m", "hotbunk", "plan", smollm2, experts, "--device", rpc_device, "--json"]
+    command = [sys.executable, "-m", "hotbunk", "plan", smollm2, experts, "--device", spare_device, "--json"]
     command += [*OPTIONS, "--budget", "150MiB", "--prompt", 100, "--store", store]
     done = subprocess.run([*map(str, command)], env=environment, capture_output=True, text=True, check=True)
     printed: dict[str, Any] = json.loads(done.stdout)
@@ -85,14 +87,14 @@ def test_crossovers(outlook: dict[str, Any]) -> None:
 def test_the_tables(
     smollm2: Path,
     experts: Path,
-    rpc_device: str,
+    spare_device: str,
     store: Path,
     outlook: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The machine's roofline is in the store now."""
-    where = ("--device", rpc_device, "--store", store)
+    where = ("--device", spare_device, "--store", store)
     assert plan(monkeypatch, smollm2, experts, *OPTIONS, *where, "--budget", "150MiB") == 0
     printed = capsys.readouterr().out
     for text in (
@@ -107,13 +109,13 @@ def test_the_tables(
 
 def test_one_model_alone_has_no_switches(
     smollm2: Path,
-    rpc_device: str,
+    spare_device: str,
     store: Path,
     outlook: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert plan(monkeypatch, smollm2, *OPTIONS, "--device", rpc_device, "--store", store, "--json") == 0
+    assert plan(monkeypatch, smollm2, *OPTIONS, "--device", spare_device, "--store", store, "--json") == 0
     printed = json.loads(capsys.readouterr().out)
     assert (printed["sets"], printed["switches"], printed["crossovers"]) == ([], [], [])
     assert printed["models"][0]["placements"]
@@ -122,20 +124,20 @@ def test_one_model_alone_has_no_switches(
 def test_a_profile_is_used_where_it_holds(
     smollm2: Path,
     experts: Path,
-    rpc_device: str,
+    spare_device: str,
     store: Path,
     outlook: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with worker(rpc_device, 1) as wire:
+    with worker(spare_device, 1) as wire:
         here = machine(wire.hello)
     point = Record(Kind.DECODE, Placement(31, 512, 2), 1.0, tokens=100)
     with Store(store) as kept:
         for where, path in ((here, smollm2), (replace(here, threads=7), experts)):
             facts = read(path)
             kept.add(where, content(facts.files), stem(path), dissect(facts), point)
-    options = (*OPTIONS, "--device", rpc_device, "--store", store, "--json")
+    options = (*OPTIONS, "--device", spare_device, "--store", store, "--json")
     assert plan(monkeypatch, smollm2, experts, *options) == 0
     printed = json.loads(capsys.readouterr().out)
     assert [model["measured"] for model in printed["models"]] == [1, 0]
@@ -154,7 +156,7 @@ def test_a_profile_is_used_where_it_holds(
 )
 def test_what_cannot_be_planned(
     smollm2: Path,
-    rpc_device: str,
+    spare_device: str,
     store: Path,
     outlook: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
@@ -163,7 +165,7 @@ def test_what_cannot_be_planned(
     said: str,
 ) -> None:
     given = [smollm2 if each == "MODEL" else each for each in arguments]
-    where = () if "--device" in arguments else ("--device", rpc_device)
+    where = () if "--device" in arguments else ("--device", spare_device)
     assert plan(monkeypatch, *given, *OPTIONS, *where, "--store", store) == 1
     error = capsys.readouterr().err
     assert error.startswith(f"hotbunk: error: {said}")

@@ -54,11 +54,11 @@ def hotbunk(environment: dict[str, str]) -> Callable[..., Ended]:
 
 @pytest.fixture(scope="module")
 def made(
-    model: Path, rpc_device: str, hotbunk: Callable[..., Ended], tmp_path_factory: pytest.TempPathFactory
+    model: Path, spare_device: str, hotbunk: Callable[..., Ended], tmp_path_factory: pytest.TempPathFactory
 ) -> Results:
     """All experiments, on a device with memory of its own."""
     out = tmp_path_factory.mktemp("study")
-    ended = hotbunk("study", "all", model, "--device", rpc_device, "--out", out, *SMALL)
+    ended = hotbunk("study", "all", model, "--device", spare_device, "--out", out, *SMALL)
     assert ended.status == 0, ended.said
     return Results(out)
 
@@ -119,14 +119,14 @@ def test_the_report_tells_of_all_of_it(made: Results) -> None:
 
 
 def test_resuming_measures_nothing_twice(
-    made: Results, model: Path, rpc_device: str, hotbunk: Callable[..., Ended]
+    made: Results, model: Path, spare_device: str, hotbunk: Callable[..., Ended]
 ) -> None:
     before = {table: made.rows(table) for table in TABLES if table != "sessions"}
-    ended = hotbunk("study", "all", model, "--device", rpc_device, "--out", made.folder, *SMALL, "--resume")
+    ended = hotbunk("study", "all", model, "--device", spare_device, "--out", made.folder, *SMALL, "--resume")
     assert ended.status == 0, ended.said
     again = Results(made.folder)
     assert {table: again.rows(table) for table in before} == before
-    refused = hotbunk("study", "all", model, "--device", rpc_device, "--out", made.folder, *SMALL)
+    refused = hotbunk("study", "all", model, "--device", spare_device, "--out", made.folder, *SMALL)
     assert refused.status == 1 and "has results already; give --resume to go on" in refused.said
 
 

@@ -44,10 +44,10 @@ def swap(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 
 
 @pytest.fixture(scope="module")
-def outcome(kquant: Path, rpc_device: str, environment: dict[str, str]) -> dict[str, Any]:
+def outcome(kquant: Path, spare_device: str, environment: dict[str, str]) -> dict[str, Any]:
     """What ``--json`` prints of a model against itself."""
     options = "--context 512 --tokens 0 --tokens 20 --residency 1 --residency 0.5 --rounds 1 --threads 1 --json"
-    command = [sys.executable, "-m", "hotbunk", "bench", "swap", str(kquant), str(kquant), "--device", rpc_device]
+    command = [sys.executable, "-m", "hotbunk", "bench", "swap", str(kquant), str(kquant), "--device", spare_device]
     done = subprocess.run([*command, *options.split()], env=environment, capture_output=True, text=True, check=True)
     printed: dict[str, Any] = json.loads(done.stdout)
     return printed
@@ -142,12 +142,12 @@ def test_refuses_what_cannot_be_measured(
         find(f"llama-server={tmp_path}/absent")
 
 
-def test_asks_hotbunk_and_its_peer_for_the_other_model(kquant: Path, rpc_device: str, tmp_path: Path) -> None:
+def test_asks_hotbunk_and_its_peer_for_the_other_model(kquant: Path, spare_device: str, tmp_path: Path) -> None:
     program = tmp_path / "llama-server"
     program.write_text(ROUTER)
     program.chmod(0o755)
     models = {"one": kquant, "two": kquant}
-    rivals = compare(models, find(f"llama-server={program}"), rpc_device, 40 << 20, 512, 1, 1, rounds=1)
+    rivals = compare(models, find(f"llama-server={program}"), spare_device, 40 << 20, 512, 1, 1, rounds=1)
     assert [rival.model for rival in rivals] == ["one", "two"]
     for rival in rivals:
         assert rival.hotbunk > 0

@@ -1,5 +1,6 @@
 """Devices are found by name, and what is not there is said so."""
 
+import socket
 import subprocess
 import sys
 
@@ -10,18 +11,18 @@ from hotbunk.llama.device import open_device
 
 
 def test_the_cpu() -> None:
-    device = open_device("cpu")
-    free, total = device.memory()
-    assert device.is_cpu
-    assert device.spec == "cpu"
+    cpu = open_device("cpu")
+    free, total = cpu.memory()
+    assert cpu.is_cpu
+    assert cpu.spec == "cpu"
     assert 0 < free <= total
 
 
 def test_a_device_by_address(rpc_device: str) -> None:
-    device = open_device(rpc_device)
-    assert not device.is_cpu
-    assert device.memory()[1] > 0
-    assert open_device(rpc_device) is device
+    there = open_device(rpc_device)
+    assert not there.is_cpu
+    assert there.memory()[1] > 0
+    assert open_device(rpc_device) is there
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,15 @@ def test_a_device_by_address(rpc_device: str) -> None:
 def test_an_unknown_device_is_refused(spec: str, reason: str) -> None:
     with pytest.raises(HotbunkError, match=reason):
         open_device(spec)
+
+
+def test_a_server_busy_with_another_client_is_said(own_rpc_device: str) -> None:
+    host, port = own_rpc_device.removeprefix("rpc:").split(":")
+    opening = f"from hotbunk.llama import device; device._GREETING = 0.5; device.open_device({own_rpc_device!r})"
+    with socket.create_connection((host, int(port))):
+        ended = subprocess.run([sys.executable, "-c", opening], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert "an RPC server serves one client at a time" in ended.stderr
 
 
 def test_a_port_in_use_is_said(rpc_device: str) -> None:

@@ -18,7 +18,7 @@ from hotbunk.worker.protocol import Resume, Resumed, Suspend, Suspended
 
 @pytest.fixture(scope="module", params=["cpu", "rpc"])
 def wire(request: pytest.FixtureRequest) -> Iterator[Wire]:
-    device = "cpu" if request.param == "cpu" else str(request.getfixturevalue("rpc_device"))
+    device = "cpu" if request.param == "cpu" else str(request.getfixturevalue("spare_device"))
     with worker(device, 1) as wire:
         yield wire
 

@@ -42,9 +42,9 @@ def kinds(runtime: Runtime, name: str = "small") -> dict[str, Any]:
     return found
 
 
-def test_predictions_stand_beside_what_was_measured(smollm2: Path, gemma3: Path, rpc_device: str, file: Path) -> None:
+def test_predictions_stand_beside_what_was_measured(smollm2: Path, gemma3: Path, spare_device: str, file: Path) -> None:
     async def test() -> None:
-        config = settings(smollm2, gemma3, device=rpc_device, measure=True, store=file, policy="timeslice")
+        config = settings(smollm2, gemma3, device=spare_device, measure=True, store=file, policy="timeslice")
         async with running(config) as runtime:  # a machine that nobody has measured yet
             before = model(runtime, "small")
             assert {kind["source"] for kind in before["costs"]["kinds"].values()} == {"roofline"}

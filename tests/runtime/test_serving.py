@@ -71,9 +71,9 @@ def test_both_are_resident_where_both_fit(smollm2: Path, gemma3: Path) -> None:
     run(test)
 
 
-def test_a_model_larger_than_the_budget_is_split(smollm2: Path, rpc_device: str) -> None:
+def test_a_model_larger_than_the_budget_is_split(smollm2: Path, spare_device: str) -> None:
     async def test() -> None:
-        config = settings(smollm2, smollm2, device=rpc_device, budget=90 << 20, models={}, paths=[smollm2], slots=2)
+        config = settings(smollm2, smollm2, device=spare_device, budget=90 << 20, models={}, paths=[smollm2], slots=2)
         async with running(config) as runtime:
             [info] = runtime.models()
             assert len(await finish(runtime.submit(job(info.id, 8)))) == 8
@@ -83,9 +83,9 @@ def test_a_model_larger_than_the_budget_is_split(smollm2: Path, rpc_device: str)
     run(test)
 
 
-def test_loading_resizing_and_unloading_by_order(smollm2: Path, gemma3: Path, rpc_device: str) -> None:
+def test_loading_resizing_and_unloading_by_order(smollm2: Path, gemma3: Path, spare_device: str) -> None:
     async def test() -> None:
-        async with running(settings(smollm2, gemma3, device=rpc_device)) as runtime:
+        async with running(settings(smollm2, gemma3, device=spare_device)) as runtime:
             whole = await runtime.load("small", None)
             assert (whole["state"], whole["layers"]) == ("ready", whole["layers_total"])
             answer = runtime.submit(job("small", 30))

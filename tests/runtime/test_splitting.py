@@ -13,15 +13,15 @@ SLOW = replace(MACHINE, h2d_pinned=None, d2h_pinned=None, h2d_pageable=2e7, d2h_
 
 
 def test_a_newcomer_stands_beside_the_busy_with_fewer_layers(
-    smollm2: Path, gemma3: Path, rpc_device: str, tmp_path: Path
+    smollm2: Path, gemma3: Path, spare_device: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "costs.sqlite"
-    with worker(rpc_device, 1) as wire, Store(file) as store:
+    with worker(spare_device, 1) as wire, Store(file) as store:
         store.keep_roofline(machine(wire.hello), SLOW)
     slo = {"ttft": "60s", "tpot": "10s"}
 
     async def test() -> None:
-        async with running(settings(smollm2, gemma3, device=rpc_device, store=file, slo=slo)) as runtime:
+        async with running(settings(smollm2, gemma3, device=spare_device, store=file, slo=slo)) as runtime:
             await until(lambda: len(model(runtime, "large")["offers"]) > 1)
             endless = runtime.submit(job("small", 500))
             await some(aiter(endless), 1)

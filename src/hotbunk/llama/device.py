@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes as C
 import socket
+import threading
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -14,6 +15,7 @@ __all__ = ["Device", "open_device"]
 
 _CPU, _GPU, _IGPU = 0, 1, 2  # enum ggml_backend_dev_type
 _PROBE = 5.0  # seconds to wait for an RPC server to answer the telephone
+_GREETING = 10.0  # seconds that it may take to say its name
 
 _count = bind(ggml, "ggml_backend_dev_count", Size)
 _get = bind(ggml, "ggml_backend_dev_get", Pointer, Size)
@@ -57,7 +59,7 @@ def open_device(spec: str) -> Device:
     """Find a device: ``auto`` (a GPU, else the CPU), ``cpu``, a name libllama gives (``CUDA0``), ``rpc:HOST:PORT``.
 
     Raises:
-        HotbunkError: there is no such device here, or nobody listens at the address.
+        HotbunkError: there is no such device here, nobody listens at the address, or they listen to somebody else.
     """
     if spec == "auto":
         return _describe(spec, _by_type(_GPU) or _by_type(_IGPU) or _by_type(_CPU))
@@ -98,8 +100,17 @@ def _connect(spec: str) -> int:
         add_server = bind(library("ggml-rpc"), "ggml_backend_rpc_add_server", Pointer, C.c_char_p)
     except OSError as error:
         raise HotbunkError(f"device '{spec}': this libllama has no RPC; build it with -DGGML_RPC=ON") from error
-    registry = add_server(f"{host}:{port}".encode())
-    if not registry:
+    found = list[int | None]()
+    # in a thread that can be left behind: libggml waits for ever for a server that is busy with another client
+    greeting = threading.Thread(target=lambda: found.append(add_server(f"{host}:{port}".encode())), daemon=True)
+    greeting.start()
+    greeting.join(_GREETING)
+    if not found:
+        raise HotbunkError(
+            f"device '{spec}': it takes connections but has said nothing for {_GREETING:g} s; an RPC server serves one "
+            "client at a time, so end the process that uses it, or start another server"
+        )
+    if not found[0]:
         raise HotbunkError(f"device '{spec}': what answers there is not an RPC server of this libllama's version")
-    _register(registry)
-    return int(_first_of(registry, 0))
+    _register(found[0])
+    return int(_first_of(found[0], 0))

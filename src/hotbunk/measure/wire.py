@@ -94,9 +94,11 @@ class Wire:
 
         Raises:
             OutOfMemory: the worker says that a command failed for want of device memory.
-            EngineError: it has died, or says that a command failed.
+            EngineError: it has died, hangs, or says that a command failed.
         """
+        began = monotonic()
         while not self._socket.poll(1000):
+            self._check(began, "report")
             if self.process and self.process.poll() is not None:
                 refusal = self.words.refusal() if self.words else ""
                 died = f"the worker ended with status {self.process.returncode}; its last words are above"
@@ -118,7 +120,7 @@ class Wire:
         """The next report of that kind; others are passed over.
 
         Raises:
-            EngineError: as ``receive`` does, or the worker hangs.
+            EngineError: as ``receive`` does.
         """
         began = monotonic()
         while not isinstance(report := self.receive(), kind):

@@ -1,4 +1,8 @@
-"""libllama alone: an ordinary load and a loop with nothing in it but libllama's own calls."""
+"""libllama alone: an ordinary load and a loop with nothing in it but libllama's own calls.
+
+Weights keep the file's layout, as in the worker: it is the worker that is measured, not a layout. Some builds of the
+layout that libllama makes for AMX crash, too (GCC 12 drops half of its tiles' configuration as a dead store).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ class Bare:
             EngineError: libllama cannot.
         """
         parameters = api.llama_model_default_params()
-        parameters.n_gpu_layers = layers
+        parameters.n_gpu_layers, parameters.use_extra_bufts = layers, False
         with captured() as lines:
             self._model = api.llama_model_load_from_file(str(model).encode(), parameters)
         if not self._model:
