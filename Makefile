@@ -5,13 +5,15 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# a build of libllama that has not been made yet
+ANOTHER := $(if $(CMAKE_ARGS),$(if $(filter-out $(shell cat .venv/.cmake-args 2>/dev/null),$(CMAKE_ARGS)),another))
 
-.PHONY: help install demo test fuzz bench bench-sim format lint types unit lock clean
+.PHONY: another help install demo test fuzz bench bench-sim format lint types unit lock clean
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-install: $(INSTALLED) ## install everything into .venv (for a GPU, set CMAKE_ARGS as llama-cpp-python says)
+install: $(INSTALLED) ## install everything into .venv (for a GPU, with CMAKE_ARGS as llama-cpp-python says)
 
 demo: $(INSTALLED) ## serve two models where only one fits, and show what happens (ARGS=--once: then exit)
 	@$(BIN)/hotbunk demo $(ARGS)
@@ -52,6 +54,6 @@ clean: ## remove the virtual environment and everything else that was made
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(INSTALLED): pyproject.toml requirements-dev.lock scripts/install
+$(INSTALLED): pyproject.toml requirements-dev.lock scripts/install $(ANOTHER)
 	@scripts/install
 	@touch $@

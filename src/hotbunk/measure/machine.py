@@ -18,10 +18,12 @@ from hotbunk.worker.protocol import Hello
 
 __all__ = ["machine", "roofline"]
 
+_NVIDIA = Path("/proc/driver/nvidia/version")
+
 
 def machine(hello: Hello) -> Machine:
     """The fingerprint of a worker's machine."""
-    driver = _found(r"Kernel Module[^\d]*([\d.]+)", Path("/proc/driver/nvidia/version"))
+    driver = _found(r"Kernel Module.*?\s(\d+\.[\d.]+)", _NVIDIA)
     cpu = _found(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo")) or platform.machine()
     return Machine(hello.description or hello.device, driver, cpu, cores(), hello.threads, hello.libllama)
 

@@ -2,13 +2,13 @@
 
 Both ways are priced in seconds of the device. Of ``n`` requests that would share a turn (those that are there, and
 those that come, at the rate of late, within the promised TTFT) each takes ``w(p)`` seconds of the device's loop at a
-placement ``p``: an average prompt, and an average answer's share of the steps that it takes with the others. ``m(p)``
+placement ``p``: an average prompt, and an average answer's share of the steps that it takes with the others. ``g(p)``
 are the seconds of coming and going once, in which the placement's share of the memory does nothing, while the others
-go on with theirs. ``c`` is a state's way, and ``a`` the requests a second of late:
+go on with theirs. ``h`` is a state's way, and ``a`` the requests a second of late:
 
-    switch    = m + sum over the victims v of x (m_v + 2 c_v + b_v)
-    split(p)  = m(p) + n (w(p) - w(whole))
-    cede(v,p) = m + m_v(p) + n_v (w_v(p) - w_v(here))
+    switch    = g + sum over the victims v of x (g_v + 2 h_v + b_v)
+    split(p)  = g(p) + n (w(p) - w(whole))
+    cede(v,p) = g + g_v(p) + n_v (w_v(p) - w_v(here))
 
 where ``x`` is 1 for a busy victim, which will come back; an idle one does if it is asked for before those who are
 absent: x = a_v / (a_v + the sum of a over them). ``b`` is the promised TTFT if its load and an average prompt take
@@ -16,7 +16,7 @@ longer, else 0: a promise that is broken costs what was promised. A split model 
 loses is more than a switch, the promises of those in its queue that either breaks included, and grows where there is
 room and it would lose more than the move takes.
 
-``cede`` is a resident v that gives up layers, so that all of the newcomer has room; ``m_v(p)`` keeps all of v's memory.
+``cede`` is a resident v that gives up layers, so that all of the newcomer has room; ``g_v(p)`` keeps all of v's memory.
 Both keep the promises: a step of everyone who is busy, in turn, within the least promised TPOT; load and longest
 prompt within the promised TTFT, or what they take at the whole.
 """
