@@ -114,9 +114,9 @@ class Config(_Section):
     pinned memory; devices share both evenly, and None leaves them to hotbunk. ``held_memory`` bounds the state of
     suspended sequences in ordinary memory; what is more goes to files in ``spill_dir``. ``store`` is the file of what
     was measured (None: in the user's data), and ``measure`` whether a machine that it does not know is measured at
-    start. ``quantum`` is how long a model
-    may run while others wait, ``max_wait`` the bound on waiting, ``hang_after`` how long one operation of a worker may
-    last before it counts as hung, all in seconds.
+    start. ``quantum`` is how long a turn of the policy ``timeslice`` lasts while others wait, and the longest that the
+    others leave a model in spite of them for having come at all; ``max_wait`` is the bound on waiting, ``hang_after``
+    how long one operation of a worker may last before it counts as hung, all in seconds.
     """
 
     host: str = "127.0.0.1"
