@@ -170,7 +170,7 @@ def test_what_is_kept_of_last_moments_is_what_they_are(queue: list[Sequence], ti
     kept = model(*queue)
     for now in (50.0 + time for time in times):
         exact = [latest(kept, sequence, now, 60.0) for sequence in queue]
-        assert moments(kept, now, 60.0) == pytest.approx(exact[:16])
+        assert moments(kept, now, 60.0) == pytest.approx(exact)
         assert begin(kept, now, 60.0) == pytest.approx(begin(model(*queue), now, 60.0))
 
 
@@ -180,3 +180,65 @@ def test_a_preempted_one_can_wait_for_what_it_is_ahead() -> None:
     assert laxity(model(held), held, 20.0) == pytest.approx(20.0 - 10.0 - 100 * 0.011)
     brief = Sequence(1, 0.0, 20.0, started=True, held=True, made=100, begun=10.0, limit=110)
     assert laxity(model(brief), brief, 20.0) == pytest.approx(11.0 - 10.0 - 10 * 0.011)
+
+
+# ---------------------------------------------------------------- what has gone wrong
+
+
+def test_who_is_in_time_is_served_behind_a_long_queue_of_those_who_are_late() -> None:
+    made = device("a")
+    for n in range(100):  # more than it can do: those at the front of the queue are late soon
+        made.arrive(0.01 * n, "a", 1.0)
+    made.arrive(10.0, "a", 0.1)
+    made.run(until=70.0)
+    assert sum(request.waited > 4.0 for request in made.requests.values()) > 10
+    assert made.requests[100].waited < 4.0
+
+
+def test_a_resident_that_gives_up_layers_keeps_nobody_waiting_beyond_the_bound() -> None:
+    made = Device(Scheduler(15, Priced(Bound(25.0), quantum=2.0)))
+    whole, less, other = (Rates(step, 0.001, 0.0002, load, 0.1) for step, load in [(0.01, 3), (0.011, 3), (0.01, 0.5)])
+    places = placement(10, 1), placement(5, 1, layers=5)
+    made.tell(events.Added(0.0, "a", places, 10.0, 0.1, rates=(whole, less)))
+    made.tell(events.Added(0.0, "b", (placement(10, 1),), 0.5, 0.1, rates=(other,)))
+    for name in "cde":
+        rates = Rates(0.01, 0.001, 0.0002, 3.0, 1.0)
+        made.tell(events.Added(0.0, name, (placement(15, 1),), 3.0, 1.0, rates=(rates,), promise=Promise(60.0, 0.1)))
+    made.arrive(0.0, "a", inf)
+    for name in "cde":
+        made.arrive(100.0, name, inf)
+    made.arrive(100.5, "b", inf)
+    made.run(until=300.0)
+    assert all(request.refused or request.waited <= 25.0 for request in made.requests.values())
+
+
+def test_who_has_been_away_for_half_the_bound_gets_a_slot_though_nobody_has_time_to_spare() -> None:
+    made = Device(Scheduler(10, Priced(Bound(120.0))))
+    slow = Rates(step=0.15, each=0.01, token=0.001, load=1.0, unload=0.1)  # no step keeps the promised TPOT
+    for name in "xy":
+        made.tell(events.Added(0.0, name, (placement(10, 1),), 1.0, 0.5, rates=(slow,)))
+    made.arrive(0.0, "x", 1000.0)
+    made.arrive(30.0, "y", 5.0)
+    made.arrive(33.0, "x", 900.0)
+    made.run(until=400.0)
+    away = [time for time, action in made.log if isinstance(action, actions.Suspend) and action.sequence == 0]
+    back = [time for time, action in made.log if isinstance(action, actions.Resume) and action.sequence == 0]
+    assert back[0] - away[0] <= 61.0
+
+
+def test_who_waits_after_its_worker_was_lost_is_not_taken_to_make_tokens() -> None:
+    lost = Sequence(1, 0.0, 0.0, started=True, prompt=100, made=0, begun=1.0)
+    queued = model(lost)
+    assert begin(queued, 30.0, 600.0) == pytest.approx(begin(queued.but(), 37.0, 600.0))
+
+
+def test_costs_stay_beside_their_placements_when_an_administrator_names_another() -> None:
+    scheduler = Scheduler(20, Priced())
+    whole, less = placement(10, 1), placement(5, 1, layers=5)
+    known = Rates(step=0.01), Rates(step=0.05)
+    scheduler.handle(events.Added(0.0, "m", (whole, less), 0.5, 0.1, rates=known))
+    other = placement(3, 1, layers=3)
+    scheduler.handle(events.Wanted(1.0, "m", other))
+    asked = scheduler.snapshot.models["m"]
+    assert [asked.costs(each).step for each in (whole, less)] == [0.01, 0.05]
+    assert asked.costs(other).step not in (0.01, 0.05)

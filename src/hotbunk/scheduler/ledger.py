@@ -80,8 +80,9 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
         case events.Failed():
             return _gone(model, now).but(retry=event.retry, wanted=None)
         case events.Wanted() if not model.resident:
-            placements = (event.placement, *model.placements) if event.placement else model.placements
-            return model.but(placements=tuple(dict.fromkeys(placements)), wanted=now)
+            placements = dict.fromkeys((event.placement, *model.placements) if event.placement else model.placements)
+            rates = tuple(map(model.costs, placements)) if model.rates else ()  # each beside its placement still
+            return model.but(placements=tuple(placements), rates=rates, wanted=now)
         case _:
             return model
 

@@ -58,29 +58,44 @@ class Priced(Turns):
         leaving = {victim.id for room in rooms if room.ready <= snapshot.now for victim in room.victims}
         leaving |= snapshot.once(self._mending).keys()
         ready = (m for m in snapshot.queued if m.phase is Phase.READY and m.id not in leaving)
-        last = snapshot.once(self._latest)
-        return [action for m in ready for action in self._enter(m, last[m.id], snapshot.now, owed)]
+        due = snapshot.once(self._due)
+        return [action for m in ready for action in self._enter(m, due[m.id], snapshot.now, owed)]
 
-    def _latest(self, snapshot: Snapshot) -> dict[str, list[float]]:
-        """For each ready model the last moments of the first in its queue."""
-        ready = (m for m in snapshot.queued if m.phase is Phase.READY)
-        return {m.id: moments(m, snapshot.now, self.away) for m in ready}
+    def _due(self, snapshot: Snapshot) -> dict[str, list[float]]:
+        """For each ready model the moments at which those in its queue can wait no longer for a slot."""
+        found = {}
+        for model in snapshot.queued:
+            if model.phase is Phase.READY:
+                pairs = zip(moments(model, snapshot.now, self.away), model.queue, strict=True)
+                found[model.id] = [last - self._ahead(model, sequence) for last, sequence in pairs]
+        return found
 
-    def _enter(self, model: Model, last: list[float], now: float, owed: Agenda) -> Iterator[Decision]:
+    def _enter(self, model: Model, due: list[float], now: float, owed: Agenda) -> Iterator[Decision]:
         """The most urgent into free slots; where there is none, in place of one that can wait longer."""
         if free := max(0, model.free_slots):
-            yield from (enter(model, model.queue[at]) for _, at in nsmallest(free, zip(last, count())))
+            yield from (enter(model, model.queue[at]) for _, at in nsmallest(free, zip(due, count())))
         elif not model.suspending and owed.spare(model.leave + self.least(model)):
-            moment, at = min(zip(last, count()))
+            moment, at = min(zip(due, count()))
             first = model.queue[at]
-            due = moment - carried(model, first) - self._ahead(model) <= now
-            if due and (victim := _exchanged(model, first, now)):
+            if moment <= now and (victim := self._exchanged(model, first, now)):
                 why = f"it can wait for {laxity(model, victim, now):.1f} s, and sequence {first.id} not any more"
                 yield Suspend(model.id, why, victim.id)
 
-    def _ahead(self, model: Model) -> float:
-        """Seconds before the last moment at which one enters a slot: others' prompts may be before it."""
-        return _STEPS * model.pace.decode(model.slots) + self.reserve * model.promise.ttft
+    def _exchanged(self, model: Model, first: Sequence, now: float) -> Sequence | None:
+        """Who makes way in its slot for one that must enter now: who can wait for as long as that one will take.
+
+        Once that one has been away for as long as anybody may, whoever can wait longest does.
+        """
+        slack, victim = max(((laxity(model, s, now), s) for s in model.running), key=lambda pair: pair[0])
+        needs = remaining(model, first, first.made) * model.pace.decode(model.slots) + first.prompt * model.pace.token
+        long = first.started and now >= first.since + self.away - self._ahead(model, first)
+        return victim if long or slack > needs + 2 * carried(model, victim) else None
+
+    def _ahead(self, model: Model, sequence: Sequence) -> float:
+        """Seconds before its last moment at which one enters a slot; before a newcomer's, others' prompts may come."""
+        return _STEPS * model.pace.decode(model.slots) + (
+            0.0 if sequence.started else self.reserve * model.promise.ttft
+        )
 
     # ------------------------------------------------------------ turns
 
@@ -183,9 +198,14 @@ class Priced(Turns):
         if (cheapest := split(snapshot, model, left)) and cheapest[0] < price:
             price, room = cheapest[0], Room(model, cheapest[1], (), snapshot.now)
         given = cession(snapshot, model, snapshot.once(cessions), rooms)
-        if given and given.price < price:
+        if given and given.price < price and self._delays_nobody(snapshot, model, given.model):
             return Room(model, model.placements[0], (), snapshot.now, (given.model, given.placement))
         return room
+
+    def _delays_nobody(self, snapshot: Snapshot, model: Model, ceding: Model) -> bool:
+        """Whether those who are owed a turn are in time still, if another model is resized before this one comes."""
+        resize = ceding.load + self.least(ceding)
+        return snapshot.once(self._owed).spare(cost(model, self.quantum) + resize)
 
     def _place(self, snapshot: Snapshot, model: Model, rooms: Rooms, ends: Callable[[Model], float]) -> Room | None:
         """A room for as much of it as the budget allows beside what is to be kept, whoever has to leave."""
@@ -195,9 +215,8 @@ class Priced(Turns):
 
     def _moments(self, snapshot: Snapshot) -> Iterable[float]:
         yield from Turns._moments(self, snapshot)
-        for name, last in snapshot.once(self._latest).items():
-            ahead = self._ahead(snapshot.models[name])
-            yield from (moment - ahead for moment in last)
+        for due in snapshot.once(self._due).values():
+            yield from due
 
     def _begins(self, snapshot: Snapshot) -> dict[str, float]:
         """For each absent model that is wanted, the moment at which its load must begin."""
@@ -219,11 +238,3 @@ def _stay(model: Model) -> float:
     served, pace = model.queue[: model.slots], model.pace
     steps = max(remaining(model, s, s.made) for s in served)
     return pace.moves + sum(s.prompt for s in served) * pace.token + steps * pace.decode(len(served))
-
-
-def _exchanged(model: Model, first: Sequence, now: float) -> Sequence | None:
-    """Who makes way in its slot for one that must enter now: who can wait for as long as that one will take."""
-    step = model.pace.decode(model.slots)
-    slack, victim = max(((laxity(model, s, now), s) for s in model.running), key=lambda pair: pair[0])
-    needs = remaining(model, first, first.made) * step + first.prompt * model.pace.token
-    return victim if slack > needs + 2 * carried(model, victim) else None

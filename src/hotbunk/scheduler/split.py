@@ -11,8 +11,9 @@ go on with theirs. ``h`` is a state's way, and ``a`` the requests a second of la
     cede(v,p) = g + g_v(p) + n_v (w_v(p) - w_v(here))
 
 where ``x`` is 1 for a busy victim, which will come back; an idle one does if it is asked for before those who are
-absent: x = a_v / (a_v + the sum of a over them). ``b`` is the promised TTFT if its load and an average prompt take
-longer, else 0: a promise that is broken costs what was promised. A split model leaves, to come back whole, when what it
+absent: x = a_v / (a_v + the sum of a over them). ``b`` is the promised TTFT if its way back takes longer, else 0: the
+newcomer's load and a stay as long as its moves, its own load, an average prompt. A promise that is broken costs what
+was promised. A split model leaves, to come back whole, when what it
 loses is more than a switch, the promises of those in its queue that either breaks included, and grows where there is
 room and it would lose more than the move takes.
 
@@ -45,14 +46,14 @@ class Cession(NamedTuple):
 
 def switch(snapshot: Snapshot, model: Model, victims: Iterable[Model]) -> float:
     """Seconds that it takes to have all of a model in the place of others, with their coming back."""
-    price = _moves(snapshot, model, model.placements[0])
+    price, new = _moves(snapshot, model, model.placements[0]), model.costs(model.placements[0])
     rivals = sum(m.asking(snapshot.now) for m in snapshot.models.values() if m.id == model.id or not m.resident)
     for victim in victims:
         own = victim.asking(snapshot.now)
         again = (own and own / (own + rivals)) if victim.idle else 1.0
         carries = sum(carried(victim, s) for s in victim.running)
         whole = victim.costs(victim.placements[0])
-        broken = _broken(victim, whole, victim.prompts, whole.load)
+        broken = _broken(victim, whole, victim.prompts, new.load + new.moves + whole.load)
         price += again * (_moves(snapshot, victim, victim.placements[0]) + 2 * carries + broken)
     return price
 
