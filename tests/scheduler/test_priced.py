@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hotbunk.costs.rates import Promise, Rates
 from hotbunk.scheduler import Bound, Model, Priced, Scheduler, Sequence, actions, events
-from hotbunk.scheduler.urgency import begin, latest, laxity, moments
+from hotbunk.scheduler.urgency import begin, dues, latest, laxity
 from tests.scheduler.device import Device, placement
 
 QUICK = Rates(step=0.01, each=0.001, token=0.001, load=0.5, unload=0.1, carry=0.0)
@@ -170,7 +170,7 @@ def test_what_is_kept_of_last_moments_is_what_they_are(queue: list[Sequence], ti
     kept = model(*queue)
     for now in (50.0 + time for time in times):
         exact = [latest(kept, sequence, now, 60.0) for sequence in queue]
-        assert moments(kept, now, 60.0) == pytest.approx(exact)
+        assert dues(kept, now, 60.0, 0.0) == pytest.approx([moment - 2 * 0.011 for moment in exact])
         assert begin(kept, now, 60.0) == pytest.approx(begin(model(*queue), now, 60.0))
 
 

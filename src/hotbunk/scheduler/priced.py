@@ -22,11 +22,9 @@ from hotbunk.scheduler.room import Room, Rooms
 from hotbunk.scheduler.snapshot import Model, Phase, Sequence, Snapshot
 from hotbunk.scheduler.split import cession, cessions, gain, growth, split, switch
 from hotbunk.scheduler.steps import claim, enter, eviction
-from hotbunk.scheduler.urgency import begin, carried, laxity, moments, remaining
+from hotbunk.scheduler.urgency import begin, carried, dues, laxity, overdue, remaining
 
 __all__ = ["Priced"]
-
-_STEPS = 2  # decode steps that may pass until a command is carried out
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +56,19 @@ class Priced(Turns):
         leaving = {victim.id for room in rooms if room.ready <= snapshot.now for victim in room.victims}
         leaving |= snapshot.once(self._mending).keys()
         ready = (m for m in snapshot.queued if m.phase is Phase.READY and m.id not in leaving)
-        due = snapshot.once(self._due)
-        return [action for m in ready for action in self._enter(m, due[m.id], snapshot.now, owed)]
+        return [action for m in ready for action in self._enter(m, snapshot.now, owed)]
 
-    def _due(self, snapshot: Snapshot) -> dict[str, list[float]]:
-        """For each ready model the moments at which those in its queue can wait no longer for a slot."""
-        found = {}
-        for model in snapshot.queued:
-            if model.phase is Phase.READY:
-                pairs = zip(moments(model, snapshot.now, self.away), model.queue, strict=True)
-                found[model.id] = [last - self._ahead(model, sequence) for last, sequence in pairs]
-        return found
+    def _dues(self, model: Model, now: float) -> list[float]:
+        return dues(model, now, self.away, self.reserve)
 
-    def _enter(self, model: Model, due: list[float], now: float, owed: Agenda) -> Iterator[Decision]:
+    def _enter(self, model: Model, now: float, owed: Agenda) -> Iterator[Decision]:
         """The most urgent into free slots; where there is none, in place of one that can wait longer."""
+        due = self._dues(model, now)
         if free := max(0, model.free_slots):
             yield from (enter(model, model.queue[at]) for _, at in nsmallest(free, zip(due, count())))
         elif not model.suspending and owed.spare(model.leave + self.least(model)):
-            moment, at = min(zip(due, count()))
-            first = model.queue[at]
+            moment = min(due)
+            first = model.queue[due.index(moment)]
             if moment <= now and (victim := self._exchanged(model, first, now)):
                 why = f"it can wait for {laxity(model, victim, now):.1f} s, and sequence {first.id} not any more"
                 yield Suspend(model.id, why, victim.id)
@@ -88,14 +80,8 @@ class Priced(Turns):
         """
         slack, victim = max(((laxity(model, s, now), s) for s in model.running), key=lambda pair: pair[0])
         needs = remaining(model, first, first.made) * model.pace.decode(model.slots) + first.prompt * model.pace.token
-        long = first.started and now >= first.since + self.away - self._ahead(model, first)
-        return victim if long or slack > needs + 2 * carried(model, victim) else None
-
-    def _ahead(self, model: Model, sequence: Sequence) -> float:
-        """Seconds before its last moment at which one enters a slot; before a newcomer's, others' prompts may come."""
-        return _STEPS * model.pace.decode(model.slots) + (
-            0.0 if sequence.started else self.reserve * model.promise.ttft
-        )
+        spared = slack > needs + 2 * carried(model, victim)
+        return victim if spared or overdue(model, first, now, self.away) else None
 
     # ------------------------------------------------------------ turns
 
@@ -215,8 +201,9 @@ class Priced(Turns):
 
     def _moments(self, snapshot: Snapshot) -> Iterable[float]:
         yield from Turns._moments(self, snapshot)
-        for due in snapshot.once(self._due).values():
-            yield from due
+        for model in snapshot.queued:
+            if model.phase is Phase.READY:
+                yield from self._dues(model, snapshot.now)
 
     def _begins(self, snapshot: Snapshot) -> dict[str, float]:
         """For each absent model that is wanted, the moment at which its load must begin."""

@@ -20,19 +20,20 @@ was seen, and goes on however long it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from heapq import nsmallest
-from math import ceil, inf, log
+from math import inf
 from typing import Any, TypeVar
 
 from hotbunk.scheduler.snapshot import Model, Sequence
 
-__all__ = ["ANSWER", "begin", "carried", "latest", "laxity", "moments", "remaining"]
+__all__ = ["ANSWER", "begin", "carried", "dues", "latest", "laxity", "overdue", "remaining"]
 
 T = TypeVar("T")
 
 ANSWER = 200.0
-_LATE, _LOG = 8.0, log(8.0)  # far enough behind those in time; anything from 4 to 64 does nearly the same
+_LATE = 8.0  # far enough behind those in time; anything from 4 to 64 does nearly the same
+_STEPS = 2  # decode steps that may pass until a command is carried out
 
 
 def _made(model: Model, sequence: Sequence, now: float) -> float:
@@ -49,8 +50,9 @@ def remaining(model: Model, sequence: Sequence, done: float) -> float:
 
 def laxity(model: Model, sequence: Sequence, now: float) -> float:
     """Seconds for which a sequence that runs can be out of its slot."""
-    promised, spent = _account(model, sequence, now, _made(model, sequence, now))
-    return promised - spent
+    by_now = sequence._replace(made=round(_made(model, sequence, now)))
+    [(moment, _)] = _kept(model, [by_now])
+    return moment - now
 
 
 def carried(model: Model, sequence: Sequence) -> float:
@@ -63,18 +65,30 @@ def latest(model: Model, sequence: Sequence, now: float, away: float, before: fl
 
     Where its promise cannot be kept any more, ``_LATE`` times as long is the next best, and so on.
     """
-    return _clipped(sequence, _latest(model, sequence, now, before), away)
+    [kept] = _kept(model, [sequence])
+    return _clipped(sequence, _ahead(*kept, now, before), away)
 
 
-def moments(model: Model, now: float, away: float) -> list[float]:
-    """``latest`` of each in its queue: those at its end may be in time yet, where those at its front are late."""
+def dues(model: Model, now: float, away: float, reserve: float) -> list[float]:
+    """When each in its queue can wait no longer for a slot: ``latest``, less ``_STEPS``, and of newcomers a reserve.
+
+    All are looked at: those at a queue's end may be in time yet, where those at its front are late. ``reserve`` is a
+    share of the promised TTFT, kept because others' prompts may come before a newcomer's.
+    """
 
     def work() -> tuple[list[float], float]:
-        exact = _exact(model, now)
-        clipped = [_clipped(sequence, moment, away) for sequence, moment in zip(model.queue, exact, strict=True)]
-        return clipped, min(exact, default=inf)
+        exact = [_ahead(*kept, now) for kept in _kept(model, model.queue)]
+        steps, early = _steps(model), reserve * model.promise.ttft
+        pairs = zip(model.queue, exact, strict=True)
+        found = [min(at, s.since + away) - steps if s.started else at - steps - early for s, at in pairs]
+        return found, min(exact, default=inf)
 
-    return _lasting(model, "moments", now, away, work)
+    return _lasting(model, ("dues", reserve), now, away, work)
+
+
+def overdue(model: Model, sequence: Sequence, now: float, away: float) -> bool:
+    """Whether one who has begun has been out of its slot for as long as anybody may."""
+    return sequence.started and now >= sequence.since + away - _steps(model)
 
 
 def begin(model: Model, now: float, away: float) -> float:
@@ -84,62 +98,61 @@ def begin(model: Model, now: float, away: float) -> float:
     """
 
     def work() -> tuple[float, float]:
-        before, soonest, until = model.pace.load, inf, inf
-        ranked = nsmallest(model.slots, zip(_exact(model, now, before), range(len(model.queue)), strict=True))
-        waiting = [model.queue[at] for _, at in ranked]
+        before, soonest, until, waiting = model.pace.load, inf, inf, model.queue
         if not waiting and model.demand is not None:
-            waiting = [Sequence(0, model.demand, model.demand)]
-        for sequence in waiting:
-            exact = _latest(model, sequence, now, before)
+            waiting = (Sequence(0, model.demand, model.demand),)
+        ranked = ((_ahead(*kept, now, before), kept, at) for at, kept in enumerate(_kept(model, waiting)))
+        for _, kept, at in nsmallest(model.slots, ranked):
+            exact, sequence = _ahead(*kept, now, before), waiting[at]
             until = min(until, exact)
             soonest = min(soonest, _clipped(sequence, exact, away))
             if not sequence.started:
                 before += sequence.prompt * model.pace.token  # one after the other
         return soonest, until
 
-    return _lasting(model, "begin", now, away, work)
+    return _lasting(model, ("begin",), now, away, work)
 
 
-def _lasting(model: Model, what: str, now: float, away: float, work: Callable[[], tuple[T, float]]) -> T:
+def _lasting(model: Model, what: tuple[Any, ...], now: float, away: float, work: Callable[[], tuple[T, float]]) -> T:
     """What ``work`` finds of a model, and until when: it is kept with the model, and worked out again only after that.
 
     A last moment stays where it is until it has passed. Of many models few change from one decision to the next.
     """
     known: dict[Any, Any] = model.__dict__
-    if (what, away) not in known or known[what, away][1] < now:
-        known[what, away] = work()
-    found: T = known[what, away][0]
+    key = *what, away
+    if key not in known or known[key][1] < now:
+        known[key] = work()
+    found: T = known[key][0]
     return found
 
 
-def _exact(model: Model, now: float, before: float = 0.0) -> list[float]:
-    """``_latest`` of each in the queue. Of most of them, in time and not begun yet, it is two terms."""
-    least, token = model.promise.ttft - before, model.pace.token
-
-    def found(sequence: Sequence) -> float:
-        moment = sequence.since + least - sequence.prompt * token
-        return moment if moment >= now and not sequence.started else _latest(model, sequence, now, before)
-
-    return [found(sequence) for sequence in model.queue]
+def _steps(model: Model) -> float:
+    """Seconds that may pass until a command is carried out."""
+    return _STEPS * model.pace.decode(model.slots)
 
 
-def _latest(model: Model, sequence: Sequence, now: float, before: float = 0.0) -> float:
-    promised, spent = _account(model, sequence, now, sequence.made)
-    spent += before
-    times = 1.0 if spent <= promised else _LATE ** ceil(log(spent / promised) / _LOG)
-    return now + times * promised - spent
+def _kept(model: Model, sequences: Iterable[Sequence]) -> Iterator[tuple[float, float]]:
+    """Of each the last moment at which its promise is kept, and the seconds that were promised; there may be many."""
+    token, carry, step = model.pace.token, model.pace.carry, model.pace.decode(model.slots)
+    ttft, tpot = model.promise.ttft, model.promise.tpot
+    for sequence in sequences:
+        if sequence.started:
+            left = remaining(model, sequence, sequence.made)
+            promised = (sequence.made + left) * tpot
+            needed = left * step + (sequence.prompt + sequence.made) * carry
+            yield sequence.begun + sequence.prompt * token + promised - needed, promised
+        else:
+            yield sequence.since + ttft - sequence.prompt * token, ttft
+
+
+def _ahead(moment: float, promised: float, now: float, before: float = 0.0) -> float:
+    """``before`` a last moment, or, when that has passed, before that of ``_LATE`` times the promise, and so on."""
+    moment -= before
+    while moment < now:
+        moment += (_LATE - 1) * promised
+        promised *= _LATE
+    return moment
 
 
 def _clipped(sequence: Sequence, moment: float, away: float) -> float:
     return min(moment, sequence.since + away) if sequence.started else moment
-
-
-def _account(model: Model, sequence: Sequence, now: float, done: float) -> tuple[float, float]:
-    """Seconds that are promised to one that has ``done`` so many tokens, and those that are gone or will be needed."""
-    if not sequence.started:
-        return model.promise.ttft, now - sequence.since + sequence.prompt * model.pace.token
-    pace = model.pace
-    left = remaining(model, sequence, done)
-    gone = now - sequence.begun - sequence.prompt * pace.token
-    needed = left * pace.decode(model.slots) + (sequence.prompt + done) * pace.carry
-    return (done + left) * model.promise.tpot, gone + needed
