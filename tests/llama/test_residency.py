@@ -1,5 +1,6 @@
 """Layers come and go, and the model stays what it is."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hotbunk.errors import EngineError, OutOfMemory, UnusableModel
 from hotbunk.llama import lib, tensor
 from hotbunk.llama.device import open_device
 from hotbunk.llama.model import Model
+from tests.models import split
 
 from .answers import PROMPT, answer, greedy, ordinary
 
@@ -159,6 +161,52 @@ def test_a_copy_in_host_memory_stands_for_the_file(name: str, spec: str, request
     for layers in (model.layers // 2, model.layers):
         model.promote(layers)
         assert np.array_equal(answer(model), expected[layers]), f"at {layers} layers, from the file again"
+    model.close()
+
+
+@pytest.mark.parametrize("second_head", [False, True])
+def test_a_copy_is_filled_whatever_becomes_of_the_shell(
+    kquant: Path, rpc_device: str, second_head: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensor, "supports_lookup", lambda device, embedding: not second_head)
+    model = Model(kquant, open_device(rpc_device), 1)
+    model.promote(2)
+    expected, copy = answer(model), model.copy()
+    assert copy is not None
+    for layers in (4, 3, 1, 5):  # more than shells are kept for
+        model.promote(layers)
+    assert copy.fill()
+    model.adopt(copy)
+    for layers in (0, 2):
+        model.promote(layers)
+    assert np.array_equal(answer(model), expected)
+    model.close()
+    copy.free()
+
+
+def test_a_copy_of_splits_is_whole(kquant: Path, tmp_path: Path) -> None:
+    files, device = split(kquant, tmp_path, 9), open_device("cpu")
+    whole, model = Model(kquant, device, 1), Model(files[0], device, 1)
+    copy = model.copy()
+    assert len(files) > 2 and copy is not None and copy.fill()
+    model.adopt(copy)
+    assert np.array_equal(answer(model), answer(whole))
+    for each in (whole, model):
+        each.close()
+    copy.free()
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda file: file.write_bytes(b"GGUF")])
+def test_a_file_that_is_gone_is_said_so(kquant: Path, tmp_path: Path, spoil: Callable[[Path], object]) -> None:
+    path = tmp_path / "fleeting.gguf"
+    path.write_bytes(kquant.read_bytes())
+    model = Model(path, open_device("cpu"), 1)
+    copy = model.copy()
+    spoil(path)
+    assert copy is not None
+    with pytest.raises(EngineError, match=r"fleeting.gguf (cannot be read any more|has become shorter)"):
+        copy.fill()
+    copy.free()
     model.close()
 
 
