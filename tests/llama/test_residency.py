@@ -249,6 +249,28 @@ def test_a_tied_head_can_be_a_tensor_of_its_own(kquant: Path, rpc_device: str, m
     model.close()
 
 
+def test_a_second_head_that_finds_no_room_can_come_later(
+    kquant: Path, rpc_device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensor, "supports_lookup", lambda device, embedding: False)
+    model = Model(kquant, open_device(rpc_device), 1)
+    model.promote(2)
+
+    def full(*_: object) -> None:
+        raise EngineError("no room for a head")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hotbunk.llama.weights.Shell", full)
+        with pytest.raises(EngineError, match="no room for a head"):
+            model.promote(model.layers)  # nor can the shell come back that made way
+        model.park()
+        assert model.device_weights == 0
+    for layers in (model.layers, 2):
+        model.promote(layers)
+        assert np.array_equal(answer(model), ordinary(kquant, rpc_device, layers))
+    model.close()
+
+
 @pytest.mark.parametrize(("broken", "value"), [("_MAP", "_Z7missing"), ("_STRUCT", 16), ("_ENTRY", 48)])
 def test_without_live_moves_models_load_the_ordinary_way(
     kquant: Path, spec: str, broken: str, value: object, monkeypatch: pytest.MonkeyPatch
