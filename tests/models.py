@@ -33,6 +33,23 @@ def mixture(directory: Path) -> Path:
     return path
 
 
+def split(source: Path, directory: Path, tensors: int) -> list[Path]:
+    """Cut a model into files of so many tensors each, as llama-gguf-split does."""
+    reader = gguf.GGUFReader(str(source))
+    writer = gguf.GGUFWriter(directory / source.name, "llama", split_max_tensors=tensors)
+    for name, field in reader.fields.items():
+        if not name.startswith(("GGUF.", "general.architecture")):
+            nested = field.types[1] if len(field.types) > 1 else None
+            writer.add_key_value(name, field.contents(), field.types[0], nested)
+    for each in reader.tensors:
+        writer.add_tensor(each.name, each.data, raw_dtype=each.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return sorted(directory.glob("*-of-*.gguf"))
+
+
 def _write(path: Path, experts: int = 0) -> None:
     writer = gguf.GGUFWriter(path, "llama")
     vocabulary = _describe(writer)

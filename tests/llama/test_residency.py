@@ -1,5 +1,6 @@
 """Layers come and go, and the model stays what it is."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hotbunk.errors import EngineError, OutOfMemory, UnusableModel
 from hotbunk.llama import lib, tensor
 from hotbunk.llama.device import open_device
 from hotbunk.llama.model import Model
+from tests.models import split
 
 from .answers import PROMPT, answer, greedy, ordinary
 
@@ -162,6 +164,52 @@ def test_a_copy_in_host_memory_stands_for_the_file(name: str, spec: str, request
     model.close()
 
 
+@pytest.mark.parametrize("second_head", [False, True])
+def test_a_copy_is_filled_whatever_becomes_of_the_shell(
+    kquant: Path, rpc_device: str, second_head: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensor, "supports_lookup", lambda device, embedding: not second_head)
+    model = Model(kquant, open_device(rpc_device), 1)
+    model.promote(2)
+    expected, copy = answer(model), model.copy()
+    assert copy is not None
+    for layers in (4, 3, 1, 5):  # more than shells are kept for
+        model.promote(layers)
+    assert copy.fill()
+    model.adopt(copy)
+    for layers in (0, 2):
+        model.promote(layers)
+    assert np.array_equal(answer(model), expected)
+    model.close()
+    copy.free()
+
+
+def test_a_copy_of_splits_is_whole(kquant: Path, tmp_path: Path) -> None:
+    files, device = split(kquant, tmp_path, 9), open_device("cpu")
+    whole, model = Model(kquant, device, 1), Model(files[0], device, 1)
+    copy = model.copy()
+    assert len(files) > 2 and copy is not None and copy.fill()
+    model.adopt(copy)
+    assert np.array_equal(answer(model), answer(whole))
+    for each in (whole, model):
+        each.close()
+    copy.free()
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda file: file.write_bytes(b"GGUF")])
+def test_a_file_that_is_gone_is_said_so(kquant: Path, tmp_path: Path, spoil: Callable[[Path], object]) -> None:
+    path = tmp_path / "fleeting.gguf"
+    path.write_bytes(kquant.read_bytes())
+    model = Model(path, open_device("cpu"), 1)
+    copy = model.copy()
+    spoil(path)
+    assert copy is not None
+    with pytest.raises(EngineError, match=r"fleeting.gguf (cannot be read any more|has become shorter)"):
+        copy.fill()
+    copy.free()
+    model.close()
+
+
 def test_a_copy_that_is_stopped_is_not_whole(kquant: Path) -> None:
     model = Model(kquant, open_device("cpu"), 1)
     copy = model.copy()
@@ -198,6 +246,28 @@ def test_a_tied_head_can_be_a_tensor_of_its_own(kquant: Path, rpc_device: str, m
         model.promote(layers)
         assert np.array_equal(answer(model), ordinary(kquant, rpc_device, layers))
         assert model.device_weights == model.predict(layers, 256, 2).device.weights
+    model.close()
+
+
+def test_a_second_head_that_finds_no_room_can_come_later(
+    kquant: Path, rpc_device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensor, "supports_lookup", lambda device, embedding: False)
+    model = Model(kquant, open_device(rpc_device), 1)
+    model.promote(2)
+
+    def full(*_: object) -> None:
+        raise EngineError("no room for a head")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hotbunk.llama.weights.Shell", full)
+        with pytest.raises(EngineError, match="no room for a head"):
+            model.promote(model.layers)  # nor can the shell come back that made way
+        model.park()
+        assert model.device_weights == 0
+    for layers in (model.layers, 2):
+        model.promote(layers)
+        assert np.array_equal(answer(model), ordinary(kquant, rpc_device, layers))
     model.close()
 
 

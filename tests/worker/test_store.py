@@ -1,6 +1,6 @@
 """The host store keeps the weights of the models that are loaded most, within its budget, and never in their way."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
 
@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from hotbunk.errors import EngineError
+from hotbunk.llama.copy import Copy
 from hotbunk.llama.device import open_device
 from hotbunk.llama.model import Model
 from hotbunk.shelf import HALF_LIFE, Place, choose
@@ -181,6 +183,38 @@ def test_closing_ends_a_copy_under_way(smollm2: Path, awake: Event) -> None:
     store.step(set)
     store.stop()
     model.close()
+    store.close()
+
+
+def no_memory() -> Copy | None:
+    raise EngineError("there is no such memory")
+
+
+@pytest.mark.parametrize("copy", [no_memory, lambda: None])
+def test_a_copy_that_cannot_be_had_keeps_nobody_out(
+    kquant: Path, experts: Path, copy: Callable[[], Copy | None], awake: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = open_device("cpu")
+    models = {name: Model(path, device, 1) for name, path in (("kquant", kquant), ("experts", experts))}
+    store = Store(device, 68 << 20, 0, lambda _: None, awake.set)  # there is no room for both
+    monkeypatch.setattr(models["experts"], "copy", copy)
+
+    def newcomer() -> None:
+        store.add("experts", models["experts"])
+        store.loaded("experts")
+
+    newcomer()
+    store.add("kquant", models["kquant"])
+    store.step(set)
+    assert awake.wait(60)
+    store.step(set)
+    assert store.has("kquant")
+    newcomer()
+    store.step(set)
+    assert store.has("kquant")
+    store.stop()
+    for model in models.values():
+        model.close()
     store.close()
 
 

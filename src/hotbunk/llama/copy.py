@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import ctypes as C
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
+from pathlib import Path
 from threading import Event
 
+import numpy as np
+from numpy.typing import NDArray
+
+from hotbunk.errors import EngineError
 from hotbunk.llama.device import Device
+from hotbunk.llama.gguf import Tensor
 from hotbunk.llama.piece import Layout
 from hotbunk.llama.pinned import PAGE, Block
-from hotbunk.llama.tensor import Tensor
 
 __all__ = ["Copy"]
 
-_SLICE = 16 << 20  # bytes that one thread copies at a time
+_SLICE = 16 << 20  # bytes that one thread reads at a time
 _THREADS = max(1, min(8, len(os.sched_getaffinity(0)) // 2))
 
 
 class Copy:
     """Made empty; ``fill`` takes its time and may run in another thread.
+
+    It reads the files themselves: mappings belong to shells, which come and go meanwhile.
 
     Attributes:
         size: bytes of host memory it takes.
@@ -42,16 +48,16 @@ class Copy:
         self._stopped = Event()
 
     def fill(self) -> bool:
-        """Copy and pin part after part; False if it was stopped before the end.
+        """Read and pin part after part; False if it was stopped before the end.
 
         Raises:
-            EngineError: the driver does not lock the memory.
+            EngineError: a file cannot be read any more, or the driver does not lock the memory.
         """
         with ThreadPoolExecutor(_THREADS, "copy") as pool:
             for part, start in enumerate(self._starts):
                 if self._stopped.is_set():
                     return False
-                for _ in pool.map(lambda piece: C.memmove(*piece), self._slices(part)):
+                for _ in pool.map(lambda slice: _read(*slice), self._slices(part)):
                     pass
                 if size := self._layouts[part].size:
                     self._block.pin(start, size)
@@ -75,8 +81,24 @@ class Copy:
         """Give the memory back; nothing may point here any more."""
         self._block.free()
 
-    def _slices(self, part: int) -> Iterator[tuple[int, int, int]]:
-        """Target, source and bytes of what there is to copy."""
-        for tensor, target in zip(self._parts[part], self.addresses(part), strict=True):
+    def _slices(self, part: int) -> Iterator[tuple[Path, int, NDArray[np.uint8]]]:
+        """File, first byte and target of what there is to read."""
+        for tensor, offset in zip(self._parts[part], self._layouts[part].offsets, strict=True):
+            start = self._starts[part] + offset
+            target = self._block.bytes[start : start + tensor.size]
             for at in range(0, tensor.size, _SLICE):
-                yield target + at, tensor.data + at, min(_SLICE, tensor.size - at)
+                yield tensor.file, tensor.start + at, target[at : at + _SLICE]
+
+
+def _read(file: Path, start: int, target: NDArray[np.uint8]) -> None:
+    view = target.data
+    try:
+        with file.open("rb", buffering=0) as stream:
+            stream.seek(start)
+            while view:
+                count = stream.readinto(view)
+                if not count:
+                    raise EngineError(f"{file.name} has become shorter by at least {len(view)} bytes")
+                view = view[count:]
+    except OSError as error:
+        raise EngineError(f"{file.name} cannot be read any more: {error.strerror}") from error

@@ -66,12 +66,17 @@ Value = int | float | str | list[int | float]
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One tensor: its name, its type as libggml writes it (``q4_K``), its bytes and its elements."""
+    """One tensor: its name, its type as libggml writes it (``q4_K``), its bytes and its elements.
+
+    Its bytes are those of ``file`` from ``start`` on.
+    """
 
     name: str
     type: str
     size: int
     elements: int
+    file: Path = Path()
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,7 @@ class Header:
         """
         size = _size(file)
         with _opened(file, size) as handle:
-            header = cls(file, dict(_values(handle)), dict(_lengths(handle)), tuple(_read_tensors(handle)))
+            header = cls(file, dict(_values(handle)), dict(_lengths(handle)), tuple(_read_tensors(file, handle)))
             _check_length(header, size, _end(handle))
         return header
 
@@ -201,7 +206,7 @@ def _lengths(handle: int) -> Iterator[tuple[str, int]]:
             yield _text(_key(handle, index)), _array_length(handle, index)
 
 
-def _read_tensors(handle: int) -> Iterator[Tensor]:
+def _read_tensors(file: Path, handle: int) -> Iterator[Tensor]:
     for index in range(_tensors(handle)):
         shape = _tensor_shape(handle, index)[:_DIMENSIONS]
         yield Tensor(
@@ -209,6 +214,8 @@ def _read_tensors(handle: int) -> Iterator[Tensor]:
             type=_text(_type_name(_tensor_kind(handle, index))),
             size=_tensor_size(handle, index),
             elements=int(np.prod(shape, dtype=object)),
+            file=file,
+            start=_data_offset(handle) + _tensor_offset(handle, index),
         )
 
 

@@ -97,6 +97,11 @@ class Shell(Opened):
         self._at: list[object] = [None] * len(self.parts)
         self._copy: Copy | None = None
 
+    def close(self) -> None:
+        """Free it; its tensors go with it, so nothing is left to point."""
+        super().close()
+        self.parts, self.own = [], 0
+
     def point(self, pieces: Mapping[int, Piece], copy: Copy | None) -> None:
         """Point the parts that have a piece there, and all others at the copy in the host store or at the file."""
         for part, tensors in enumerate(self.parts):

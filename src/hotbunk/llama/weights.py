@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
 
 from hotbunk.errors import EngineError
-from hotbunk.llama import tensor
+from hotbunk.llama import header, tensor
 from hotbunk.llama.context import measure
 from hotbunk.llama.copy import Copy
 from hotbunk.llama.device import Device
@@ -108,6 +109,7 @@ class Moving:
         self._shells = {0: self._shell}
         self._layouts = [lay_out(device, tensors) for tensors in self._shell.parts]
         self._names = {each.name for tensors in self._shell.parts for each in tensors}
+        self._written = _written(gguf, self._shell.parts)
 
     @property
     def handle(self) -> int:
@@ -182,7 +184,7 @@ class Moving:
 
     def copy(self) -> Copy | None:
         """One laid out as the pieces are."""
-        return Copy(self._device, self._shell.parts, self._layouts)
+        return Copy(self._device, self._written, self._layouts)
 
     def adopt(self, copy: Copy | None) -> None:
         """Point what is on the host at the copy, or at the file; shells not in use follow when they are used."""
@@ -349,6 +351,15 @@ def _overrides(gguf: Gguf, device: Device, wanted: Residency) -> list[tuple[str,
     names = [f"^blk\\.{blocks - layer}\\." if layer else "^output" for layer in moved]
     side = device.buffer_type if wanted.layers > wanted.cached else cpu_type()
     return [(name, cpu_type()) for name in away] + [(name, side) for name in names]
+
+
+def _written(gguf: Gguf, parts: Sequence[Sequence[tensor.Tensor]]) -> list[list[header.Tensor]]:
+    """The parts' tensors as the files hold them."""
+    written = {each.name: each for each in gguf.tensors}
+    try:
+        return [[written[each.name] for each in tensors] for tensors in parts]
+    except KeyError as error:
+        raise EngineError(f"libllama has a tensor {error} which its files have not") from error
 
 
 def _standing(parts: set[int], blocks: int, cached: int) -> Residency:

@@ -85,10 +85,10 @@ class Store:
         self._due = False
         if self._arena and not self._block:
             self._begin("", self._lock_arena)
-        elif chosen := choose(self._places, self._budget, set(busy()), monotonic()):
-            name, leaving = chosen
-            freed = [self._give_up(other) for other in leaving]
-            self._start(name, freed)
+            return
+        # one that cannot be had has lost its place, and keeps no other one out
+        while not self._filling and (chosen := choose(self._places, self._budget, set(busy()), monotonic())):
+            self._start(*chosen)
 
     def stop(self) -> None:
         """End what is being filled: models may be closed once this returns."""
@@ -104,7 +104,8 @@ class Store:
         if self._block:
             self._block.free()
 
-    def _start(self, name: str, freed: list[Copy]) -> None:
+    def _start(self, name: str, leaving: list[str]) -> None:
+        """Begin to fill a copy; only once there is one do others leave for it."""
         try:
             copy = self._models[name].copy()
         except EngineError as error:
@@ -115,6 +116,7 @@ class Store:
             return
         self._copies[name] = copy
         self._places[name].size = copy.size
+        freed = [self._give_up(other) for other in leaving]
         self._begin(name, lambda: self._exchange(freed, copy))
 
     def _begin(self, name: str, job: Callable[[], bool]) -> None:
