@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from hotbunk.outcomes import Fate, Run
 from hotbunk.scheduler import POLICIES, Bound, actions, events
+from hotbunk.scheduler.baselines import BASELINES
 from hotbunk.simulator import device
 from hotbunk.simulator.moving import Live, Moving, Restart
 from hotbunk.simulator.pace import Delays
@@ -127,6 +128,14 @@ def test_what_fits_no_slot_is_refused_and_answers_end_with_their_slot() -> None:
     out = serve(rows, a=10).outcomes
     assert [Fate(fate) for fate in out.fate] == [Fate.REFUSED, Fate.DONE, Fate.OPEN]
     assert list(out.tokens) == [0, 96, 0]
+
+
+def test_tokens_that_were_never_made_do_not_count() -> None:
+    never = subject("a", 20)  # for which the device is too small
+    trace = Trace.of("two", [Request(0.0, "a", 10, 500), Request(0.0, "b", 10, 7)], "ab")
+    out = case(trace, [never, subject("b")]).run("lru", BASELINES["lru"]()).outcomes
+    assert [Fate(fate) for fate in out.fate] == [Fate.OPEN, Fate.DONE]
+    assert list(out.tokens) == [0, 7]
 
 
 def test_delays_count() -> None:
