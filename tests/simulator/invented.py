@@ -58,8 +58,14 @@ class Everything:
     def __init__(self, there: bool = True) -> None:
         self._there = there
 
-    def take(self, model: str, now: float) -> bool:
+    def has(self, model: str, now: float) -> bool:
         return self._there
+
+    def loaded(self, model: str, now: float) -> None:
+        pass
+
+    def unloaded(self, model: str, now: float) -> None:
+        pass
 
 
 LIVE = Live(Everything())

@@ -1,16 +1,22 @@
 """The simulated server: times that can be reckoned by hand, and what must hold for any trace and policy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from hotbunk.outcomes import Fate, Run
-from hotbunk.scheduler import POLICIES, Bound, actions, events
+from hotbunk.placement import Footprint, Placement
+from hotbunk.scheduler import POLICIES, Bound, Scheduler, actions, events
 from hotbunk.scheduler.baselines import BASELINES
+from hotbunk.scheduler.policies import Policy
+from hotbunk.simulator import case as cases
 from hotbunk.simulator import device
 from hotbunk.simulator.moving import Live, Moving, Restart
 from hotbunk.simulator.pace import Delays
+from hotbunk.simulator.simulation import Subject
 from hotbunk.traces import Request, Trace
 from tests.simulator.invented import LIVE, Everything, Invented, case, subject, traces
 
@@ -128,6 +134,48 @@ def test_what_fits_no_slot_is_refused_and_answers_end_with_their_slot() -> None:
     out = serve(rows, a=10).outcomes
     assert [Fate(fate) for fate in out.fate] == [Fate.REFUSED, Fate.DONE, Fate.OPEN]
     assert list(out.tokens) == [0, 96, 0]
+
+
+@pytest.mark.parametrize(("announced", "limits"), [(False, [4086, 96]), (True, [500, 96])])
+def test_the_length_of_an_answer_is_known_where_it_is_announced(announced: bool, limits: list[int]) -> None:
+    told: list[int] = []
+
+    class Told(Scheduler):
+        def handle(self, event: events.Event) -> list[actions.Decision | actions.Wake]:
+            told.extend([event.limit] if isinstance(event, events.Submitted) else [])
+            return super().handle(event)
+
+    rows = [Request(0.0, "a", 10, 500), Request(0.0, "a", 4000, 500)]  # in a slot of 4096
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cases, "Scheduler", Told)
+        made = replace(case(Trace.of("rows", rows, "a"), [subject("a")]), announced=announced)
+        made.run("fifo", POLICIES["fifo"]())
+    assert told == limits
+
+
+def test_a_part_of_a_model_says_nothing_of_the_bound_on_its_load() -> None:
+    bounds: list[tuple[float, float]] = []
+    whole, part = Placement(10, 4096, 2, Footprint(10)), Placement(4, 4096, 2, Footprint(4), cached=4)
+
+    class Growing:
+        def __init__(self, budget: int, policy: Policy) -> None:
+            pass
+
+        def handle(self, event: events.Event) -> list[actions.Decision]:
+            match event:
+                case events.Submitted():
+                    return [actions.Load("a", "", part)]
+                case events.Loaded(bounds=(_, _) as found):
+                    bounds.append(found)
+                    return [actions.Resize("a", "", whole)] if event.placement == part else [actions.Start("a", "", 0)]
+                case _:
+                    return []
+
+    foretold = Subject("a", Invented(), (whole, part), bounds=(9.0, 1.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cases, "Scheduler", Growing)
+        case(Trace.of("one", [Request(0.0, "a", 1, 1)]), [foretold]).run("growing", POLICIES["fifo"]())
+    assert bounds == [(9.0, 1.0), (pytest.approx(1.5 * 0.5 + 0.05, abs=0.01), 1.0)]
 
 
 def test_tokens_that_were_never_made_do_not_count() -> None:

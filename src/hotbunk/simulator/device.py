@@ -330,12 +330,11 @@ class Device:
 
     def _unload(self, runner: _Runner) -> None:
         self._turns.remove(runner)
-        time = self._moving.unload(self._costs[runner.model], runner.pace.placement)
+        model = runner.model
+        time = self._moving.unload(model, self._costs[model], runner.pace.placement, self.clock)
         self.usage.unloads += 1
         self._move(time.front)
-        self._later(
-            self.clock + time.behind, time.behind, lambda: self._tell(events.Unloaded(self.clock, runner.model))
-        )
+        self._later(self.clock + time.behind, time.behind, lambda: self._tell(events.Unloaded(self.clock, model)))
 
     def _later(self, at: float, seconds: float, act: Callable[[], None]) -> None:
         if not seconds:

@@ -145,7 +145,7 @@ class Floor:
 
 def _leaving(moving: Moving, subject: Subject) -> float:
     """Seconds until its bytes are free at the earliest."""
-    times = [moving.unload(subject.costs, place) for place in subject.placements]
+    times = [moving.unload(subject.name, subject.costs, place, 0.0) for place in subject.placements]
     return min(time.front + time.behind for time in times)
 
 

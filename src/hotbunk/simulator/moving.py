@@ -30,7 +30,7 @@ class Moving(Protocol):
     def load(self, model: str, costs: Priced, to: Placement, before: Placement | None, now: float) -> Time:
         """Give a model its placement, or change it."""
 
-    def unload(self, costs: Priced, placement: Placement) -> Time:
+    def unload(self, model: str, costs: Priced, placement: Placement, now: float) -> Time:
         """Take all of it off the device."""
 
     def soonest(self, costs: Priced, to: Placement) -> float:
@@ -40,8 +40,14 @@ class Moving(Protocol):
 class Stored(Protocol):
     """Which models' weights lie in pinned host memory."""
 
-    def take(self, model: str, now: float) -> bool:
-        """A model is being loaded: whether its weights are there."""
+    def has(self, model: str, now: float) -> bool:
+        """Whether a model's weights are there."""
+
+    def loaded(self, model: str, now: float) -> None:
+        """A model is being loaded."""
+
+    def unloaded(self, model: str, now: float) -> None:
+        """A model leaves the device."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,9 @@ class Live:
 
     def load(self, model: str, costs: Priced, to: Placement, before: Placement | None, now: float) -> Time:
         """Promotion beside the making of the context."""
-        pinned = self.store.take(model, now)
+        pinned = self.store.has(model, now)
+        if not before:
+            self.store.loaded(model, now)
         promotion = costs.promote(to, before, pinned).seconds
         kept = before and (before.context, before.slots, before.cached) == (to.context, to.slots, to.cached)
         context = 0.0 if kept else costs.context(to).seconds
@@ -65,8 +73,9 @@ class Live:
             return Time(context, promotion, bus=True, anew=not kept)
         return Time(promotion + context, anew=not kept)
 
-    def unload(self, costs: Priced, placement: Placement) -> Time:
+    def unload(self, model: str, costs: Priced, placement: Placement, now: float) -> Time:
         """Memory is given back."""
+        self.store.unloaded(model, now)
         return Time(costs.unload(placement).seconds)
 
     def soonest(self, costs: Priced, to: Placement) -> float:
@@ -91,7 +100,7 @@ class Restart:
         """A new process, also for another placement of the same model."""
         return Time(0.0, self.soonest(costs, to), anew=before is not None)
 
-    def unload(self, costs: Priced, placement: Placement) -> Time:
+    def unload(self, model: str, costs: Priced, placement: Placement, now: float) -> Time:
         """The process is ended."""
         return Time(0.0, self.stop)
 

@@ -113,7 +113,9 @@ class Simulation:
         moving: Moving,
         delays: Delays,
         hear: Callable[[float, actions.Decision], None],
+        announced: bool,
     ) -> None:
+        self._announced = announced
         self._name, self._trace, self._scheduler, self._delays, self._hear = name, trace, scheduler, delays, hear
         self._subjects = {subject.name: subject for subject in subjects}
         self._times = {s.name: _Times(MoveCosts(s.placements[0]), s.bounds) for s in subjects}
@@ -193,7 +195,8 @@ class Simulation:
         job = Job(row, model, prompt, min(int(trace.output[row]), room - prompt))
         self._jobs[row] = job
         self._device.add(job)
-        self._tell(events.Submitted(at + self._delays.latency, model, row, prompt, room - prompt))
+        limit = job.left if self._announced else room - prompt
+        self._tell(events.Submitted(at + self._delays.latency, model, row, prompt, limit))
 
     # ------------------------------------------------------------ from the device
 
@@ -204,7 +207,8 @@ class Simulation:
                 self._finished(at, number)
             case events.Loaded(_, model, placement):
                 times = self._times[model]
-                times.costs.loads.append(at - times.since)
+                if placement == times.costs.placement:  # less of it says nothing of the bound
+                    times.costs.loads.append(at - times.since)
                 times.stay = (times.since, at, placement)
                 event = replace(event, bounds=times.bounds)
             case events.Unloaded(_, model):
