@@ -153,6 +153,17 @@ def test_the_length_of_an_answer_is_known_where_it_is_announced(announced: bool,
     assert told == limits
 
 
+def test_moves_at_the_same_time_are_one_time_of_moving() -> None:
+    one = [Request(0.0, "a", 1, 1)]
+    # the context is made while the promotion goes on
+    assert serve(one, a=10).usage.moving == pytest.approx(0.5)
+    assert serve(one, moving=Live(Everything(False)), a=10).usage.moving == pytest.approx(4 * 0.5 + 0.1)
+    four = [Request(0.1 * place, name, 1, 1) for place, name in enumerate("abcd")]
+    # one promotion after the other, and all processes beside each other
+    assert serve(four, a=2, b=2, c=2, d=2).usage.moving == pytest.approx(4 * 0.5)
+    assert serve(four, moving=Restart(1.0, 10.0), a=2, b=2, c=2, d=2).usage.moving == pytest.approx(0.3 + 1.2)
+
+
 def test_a_part_of_a_model_says_nothing_of_the_bound_on_its_load() -> None:
     bounds: list[tuple[float, float]] = []
     whole, part = Placement(10, 4096, 2, Footprint(10)), Placement(4, 4096, 2, Footprint(4), cached=4)
@@ -246,6 +257,7 @@ def test_every_request_ends_exactly_once_and_tokens_are_conserved(
     assert np.array_equal(out.tokens[done], trace.output[done])
     usage = made.usage
     assert usage.busy <= made.duration + 1e-6
+    assert max(usage.computing, usage.moving) - 1e-6 <= usage.busy <= usage.computing + usage.moving + 1e-6
     # no device computes faster than each token alone, or slower than with nobody beside it
     least = ODD.token * trace.prompt[done].sum() + ODD.step * (trace.output[done] - 1).max(initial=0)
     most = (ODD.token * trace.prompt + (ODD.step + ODD.each + ODD.thousand * 2.048) * trace.output)[done].sum()

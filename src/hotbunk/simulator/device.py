@@ -126,6 +126,7 @@ class Device:
         self._ticket = count()
         self._jobs: dict[int, Job] = {}
         self._bus = 0.0  # until when promotions are under way
+        self._moved = 0.0  # until when moves have been counted
         self.reported = False
 
     def add(self, job: Job) -> None:
@@ -340,7 +341,7 @@ class Device:
         if not seconds:
             act()
             return
-        self.usage.moving += seconds
+        self._count(at - seconds, at)
         heapq.heappush(self._coming, (max(at, self.clock), next(self._ticket), act))
 
     def _pace(self, model: str, placement: Placement) -> Pace:
@@ -357,9 +358,14 @@ class Device:
         self.usage.busy += seconds
 
     def _move(self, seconds: float) -> None:
+        self._count(self.clock, self.clock + seconds)
         self.clock += seconds
-        self.usage.moving += seconds
         self.usage.busy += seconds
+
+    def _count(self, begin: float, end: float) -> None:
+        """A move is under way then, maybe beside others. It begins now or when the bus is free: there is no gap."""
+        self.usage.moving += max(0.0, end - max(begin, self._moved))
+        self._moved = max(self._moved, end)
 
     def _wait(self, until: float) -> None:
         """Nothing to compute: only what comes by itself goes on."""
