@@ -1,7 +1,7 @@
 """A device whose times can be reckoned in one's head, and traces drawn for it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
@@ -26,6 +26,7 @@ class Invented:
     making: float = 0.1
     leaving: float = 0.05
     kv: float = 0.02
+    weights: int = 10
 
     def decode(self, placement: Placement, contexts: Sequence[int]) -> Estimate:
         return _sure(self.step + self.each * len(contexts) + self.thousand * max(contexts) / 1000)
@@ -72,7 +73,7 @@ LIVE = Live(Everything())
 
 
 def subject(name: str, size: int = 10, slots: int = 2, costs: Invented = Invented()) -> Subject:
-    return Subject(name, costs, (Placement(10, 4096, slots, Footprint(size)),))
+    return Subject(name, replace(costs, weights=size), (Placement(10, 4096, slots, Footprint(size)),))
 
 
 def case(trace: Trace, subjects: Sequence[Subject], moving: Moving = LIVE, delays: Delays = DELAYS) -> Case:

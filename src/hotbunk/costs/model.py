@@ -134,9 +134,14 @@ class Costs:
         """Resume it."""
         return self._carry(Kind.KV_IN, placement, tokens, pinned)
 
+    @property
+    def weights(self) -> int:
+        """Bytes of all of its weights, wherever they are."""
+        return self.anatomy.weights
+
     def pin(self) -> Estimate:
         """Copy the model to the host store."""
-        return self.estimate(_asked(Kind.PIN, Placement(0, 0, 0), moved=self.anatomy.weights))
+        return self.estimate(_asked(Kind.PIN, Placement(0, 0, 0), moved=self.weights))
 
     def state(self, tokens: int) -> int:
         """Bytes of the state of a sequence of so many tokens."""

@@ -52,4 +52,5 @@ class Case:
 
 
 def _remembering(costs: Priced) -> Priced:
-    return cast(Priced, SimpleNamespace(**{name: cache(getattr(costs, name)) for name in _ASKED}))
+    asked = {name: cache(getattr(costs, name)) for name in _ASKED}
+    return cast(Priced, SimpleNamespace(weights=costs.weights, **asked))

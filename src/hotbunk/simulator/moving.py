@@ -87,9 +87,11 @@ class Live:
 
 @dataclass(frozen=True)
 class Restart:
-    """A process that is started for each load: ``fixed`` seconds, and its bytes at ``rate`` bytes a second.
+    """A process that is started for each load: ``fixed`` seconds, and all of the model at ``rate`` bytes a second.
 
-    Nothing of the others is stopped by it. ``stop``: seconds until an ended process's memory is free.
+    How much of it goes to the device makes no difference: ``rate`` is that of whole files, and the host's part is read,
+    too, to warm up with. Nothing of the others is stopped by it. ``stop``: seconds until an ended process's memory is
+    free.
     """
 
     fixed: float
@@ -106,4 +108,4 @@ class Restart:
 
     def soonest(self, costs: Priced, to: Placement) -> float:
         """It always takes the same."""
-        return self.fixed + (to.device.weights + to.host.weights) / self.rate
+        return self.fixed + costs.weights / self.rate

@@ -68,6 +68,10 @@ class Priced(Protocol):
     def state(self, tokens: int) -> int:
         """Bytes of a sequence's state."""
 
+    @property
+    def weights(self) -> int:
+        """Bytes of the whole model's weights."""
+
 
 NEW = 2
 """Steps of a changed batch until its graph is recorded."""
