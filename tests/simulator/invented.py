@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from hypothesis import strategies as st
 
 from hotbunk.costs.linear import Estimate
+from hotbunk.costs.steps import padded
 from hotbunk.placement import Footprint, Placement
 from hotbunk.simulator.case import Case
 from hotbunk.simulator.moving import Live, Moving
@@ -29,7 +30,7 @@ class Invented:
     weights: int = 10
 
     def decode(self, placement: Placement, contexts: Sequence[int]) -> Estimate:
-        return _sure(self.step + self.each * len(contexts) + self.thousand * max(contexts) / 1000)
+        return _sure(self.step + self.each * len(contexts) + self.thousand * padded(max(contexts)) / 1000)
 
     def chunk(self, placement: Placement, start: int, tokens: int) -> Estimate:
         return _sure(self.token * tokens)

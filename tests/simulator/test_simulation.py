@@ -293,4 +293,4 @@ def test_the_same_again_is_the_same(serving: tuple[Trace, dict[str, int], str, M
 
 
 def test_costs_of_invented_models_are_as_said() -> None:
-    assert Invented().decode(subject("a").placements[0], [1000, 2000]).seconds == pytest.approx(0.01 + 0.002 + 0.004)
+    assert Invented().decode(subject("a").placements[0], [1000, 2000]).seconds == pytest.approx(0.01 + 0.002 + 0.004096)

@@ -73,7 +73,7 @@ class _Runner:
         if self.decoding:
             self.longest = max(job.behind for job in self.decoding)
             self.least = min(job.left for job in self.decoding)
-            self.step = self.pace.step(len(self.decoding), self.longest + 1)
+            self.step = self.pace.step(len(self.decoding), self.longest)
 
     def advance(self, rounds: int) -> None:
         """So many decode steps have been taken."""
@@ -85,7 +85,7 @@ class _Runner:
         self.least -= rounds
         self.new = max(0, self.new - rounds)
         if not self.longest % TILE:
-            self.step = self.pace.step(len(self.decoding), self.longest + 1)
+            self.step = self.pace.step(len(self.decoding), self.longest)
 
     def same(self) -> int:
         """How many steps cost what the next one does."""

@@ -67,7 +67,7 @@ class Live:
         if not before:
             self.store.loaded(model, now)
         promotion = costs.promote(to, before, pinned).seconds
-        kept = before and (before.context, before.slots, before.cached) == (to.context, to.slots, to.cached)
+        kept = before and to.keeps_context(before)
         context = 0.0 if kept else costs.context(to).seconds
         if pinned and self.overlaps:
             return Time(context, promotion, bus=True, anew=not kept)

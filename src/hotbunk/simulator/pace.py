@@ -88,7 +88,7 @@ class Pace:
 
     def step(self, sequences: int, longest: int) -> float:
         """A decode step of so many sequences, the longest of which has ``longest`` tokens behind it."""
-        key = sequences, -(-longest // TILE)
+        key = sequences, longest // TILE
         found = self._steps.get(key)
         if found is None:
             own = self._delays.turn + sequences * self._delays.draw
