@@ -166,6 +166,7 @@ def _setting(trace: Trace, server: Server, machine: Profile, arguments: argparse
         float(sum(each["total"] for each in device["stored"].values())),
         Bound(),
         standing=standing(state),
+        announced=True,
     )
 
 

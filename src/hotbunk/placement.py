@@ -1,5 +1,7 @@
 """Placement: how much of a model is where. The one value that worker, scheduler and runtime all speak of."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 
@@ -37,3 +39,11 @@ class Placement:
     host: Footprint = Footprint()
     experts: int | None = None
     cached: int | None = None
+
+    def keeps_context(self, before: Placement) -> bool:
+        """Whether the contexts of ``before`` stay as they are, so that only weights move."""
+        return self._context == before._context
+
+    @property
+    def _context(self) -> tuple[int, int, int]:
+        return self.context, self.slots, self.layers if self.cached is None else self.cached

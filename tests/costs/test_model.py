@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from hotbunk.costs.anatomy import Anatomy, Layer
 from hotbunk.costs.model import Costs, errors
 from hotbunk.costs.record import Kind, Record
-from hotbunk.costs.roofline import Roofline, Side
+from hotbunk.costs.roofline import STREAMED, Roofline, Side
+from hotbunk.costs.steps import CHUNK
+from hotbunk.llama import context, roofline
 from hotbunk.placement import Footprint, Placement
 
 GPU = Side({"F16": 2.75e12, "Q4_K": 2.0e12}, {"F16": 3e14, "Q4_K": 2e14}, 5e12, 2e-6, 30e-6)
@@ -64,6 +66,37 @@ def test_moves_take_their_bytes_over_the_bus() -> None:
     assert costs.promote(less, before=full).seconds < back
     assert costs.state(6000) == 6000 * 36 * 4096
     assert costs.kv_out(full, 6000).seconds == pytest.approx(costs.state(6000) / 54e9, rel=0.2)
+
+
+def test_a_step_costs_what_the_tile_of_its_own_token_does() -> None:
+    costs = Costs.prior(LARGE, MACHINE)
+    first, second = ({costs.decode(place(LARGE, 37), [c]).seconds for c in some} for some in ((1, 255), (256, 511)))
+    assert (len(first), len(second)) == (1, 1)
+    assert max(first) < min(second)
+
+
+def test_libllamas_own_figures_are_the_same_here_and_where_it_is_called() -> None:
+    assert (CHUNK, STREAMED, STREAMED) == (context._CHUNK, context.OFFLOADED, roofline._STREAMED)
+
+
+STANDS = Placement(20, 8192, 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "stays"),
+    [
+        (STANDS, True),
+        (Placement(20, 8192, 1, experts=3), True),
+        (Placement(37, 8192, 1, cached=20), True),
+        (Placement(37, 8192, 1), False),
+        (Placement(20, 8192, 2), False),
+    ],
+)
+def test_only_contexts_that_change_are_made_anew(before: Placement, stays: bool) -> None:
+    costs = Costs.prior(LARGE, MACHINE)
+    moved = costs.promote(STANDS, before, pinned=False).seconds
+    made = 0.0 if stays else costs.context(STANDS).seconds
+    assert costs.load(STANDS, before, pinned=False).seconds == pytest.approx(moved + made)
 
 
 def test_of_a_mixture_the_active_experts_count() -> None:

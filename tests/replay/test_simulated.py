@@ -62,9 +62,9 @@ def test_a_replay_and_its_simulation(
     live, stands, delays = _replayed(models)
     own = {"latency": delays.latency, "hop": delays.hop, "turn": delays.turn, "draw": delays.draw}
     anatomies = {model: known.models[model].anatomy for model in models}
-    setting = Setting(
-        msgspec.structs.replace(known, **own), anatomies, ONLY_ONE, CONTEXT, SLOTS, 0.0, quantum=0.3, standing=stands
-    )
+    profile = msgspec.structs.replace(known, **own)
+    memory = ONLY_ONE, CONTEXT, SLOTS, 0.0
+    setting = Setting(profile, anatomies, *memory, quantum=0.3, standing=stands, announced=True)
     simulated = setting.run("timeslice", TRACE)
     for made in (live, simulated):
         assert (made.outcomes.fate == Fate.DONE).all()

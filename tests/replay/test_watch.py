@@ -88,6 +88,18 @@ def test_usage_is_what_was_added_meanwhile() -> None:
     assert usage.computing == 3
 
 
+def test_moves_at_the_same_time_are_one_time_of_moving() -> None:
+    before = state("ready", 30)
+    watch = Watch(before)
+    switch = [note(1, "suspend", 0.1) | {"sequence": 1}, note(1, "unload", 0.2), note(1, "load", 0.5)]
+    beside = [note(1.4, "load", 0.6), note(1.5, "resume", 0.1) | {"sequence": 1}, note(3, "load", 0.5)]
+    after = state("ready", 30, *switch, *beside, loads=3, unloads=1)
+    watch.hear(after, 4)
+    # one after the other up to 1.8, beside the last of which another one goes on up to 2.0
+    assert watch.usage(after).moving == pytest.approx(1.0 + 0.5)
+    assert {stay.begin for stay in watch.stays(4)} == {0, 1, 1.4, 3}
+
+
 def test_decisions_that_were_missed_are_not_made_up() -> None:
     watch = Watch(state("ready", 30, note(1, "start"), loads=1))
     after = state("ready", 30, note(9, "load", 1.0), loads=4)

@@ -1,11 +1,12 @@
 """A device whose times can be reckoned in one's head, and traces drawn for it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
 from hotbunk.costs.linear import Estimate
+from hotbunk.costs.steps import padded
 from hotbunk.placement import Footprint, Placement
 from hotbunk.simulator.case import Case
 from hotbunk.simulator.moving import Live, Moving
@@ -26,9 +27,10 @@ class Invented:
     making: float = 0.1
     leaving: float = 0.05
     kv: float = 0.02
+    weights: int = 10
 
     def decode(self, placement: Placement, contexts: Sequence[int]) -> Estimate:
-        return _sure(self.step + self.each * len(contexts) + self.thousand * max(contexts) / 1000)
+        return _sure(self.step + self.each * len(contexts) + self.thousand * padded(max(contexts)) / 1000)
 
     def chunk(self, placement: Placement, start: int, tokens: int) -> Estimate:
         return _sure(self.token * tokens)
@@ -58,15 +60,21 @@ class Everything:
     def __init__(self, there: bool = True) -> None:
         self._there = there
 
-    def take(self, model: str, now: float) -> bool:
+    def has(self, model: str, now: float) -> bool:
         return self._there
+
+    def loaded(self, model: str, now: float) -> None:
+        pass
+
+    def unloaded(self, model: str, now: float) -> None:
+        pass
 
 
 LIVE = Live(Everything())
 
 
 def subject(name: str, size: int = 10, slots: int = 2, costs: Invented = Invented()) -> Subject:
-    return Subject(name, costs, (Placement(10, 4096, slots, Footprint(size)),))
+    return Subject(name, replace(costs, weights=size), (Placement(10, 4096, slots, Footprint(size)),))
 
 
 def case(trace: Trace, subjects: Sequence[Subject], moving: Moving = LIVE, delays: Delays = DELAYS) -> Case:

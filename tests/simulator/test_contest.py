@@ -50,6 +50,12 @@ def test_a_switch_costs_what_its_name_says(setting: Setting) -> None:
     assert (slow.started - slow.arrived)[1] == pytest.approx(1.20 + 15.14 / 8.13, abs=0.05)
 
 
+def test_a_process_reads_all_of_its_model_however_little_goes_to_the_device(setting: Setting) -> None:
+    costs = setting.profile.costs(setting.models["a"])
+    seconds = {setting.profile.restart.soonest(costs, place) for place in offers(costs.anatomy, 4096, 1, 80 * GIB)}
+    assert list(seconds) == [pytest.approx(1.20 + 15.14 / 8.13, abs=0.02)]
+
+
 def test_decisions_are_heard(setting: Setting) -> None:
     heard: list[actions.Decision] = []
     setting.run("timeslice", TRACE, lambda now, action: heard.append(action))

@@ -1,15 +1,22 @@
 """The simulated server: times that can be reckoned by hand, and what must hold for any trace and policy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from hotbunk.outcomes import Fate, Run
-from hotbunk.scheduler import POLICIES, Bound, actions, events
+from hotbunk.placement import Footprint, Placement
+from hotbunk.scheduler import POLICIES, Bound, Scheduler, actions, events
+from hotbunk.scheduler.baselines import BASELINES
+from hotbunk.scheduler.policies import Policy
+from hotbunk.simulator import case as cases
 from hotbunk.simulator import device
 from hotbunk.simulator.moving import Live, Moving, Restart
 from hotbunk.simulator.pace import Delays
+from hotbunk.simulator.simulation import Subject
 from hotbunk.traces import Request, Trace
 from tests.simulator.invented import LIVE, Everything, Invented, case, subject, traces
 
@@ -129,6 +136,67 @@ def test_what_fits_no_slot_is_refused_and_answers_end_with_their_slot() -> None:
     assert list(out.tokens) == [0, 96, 0]
 
 
+@pytest.mark.parametrize(("announced", "limits"), [(False, [4086, 96]), (True, [500, 96])])
+def test_the_length_of_an_answer_is_known_where_it_is_announced(announced: bool, limits: list[int]) -> None:
+    told: list[int] = []
+
+    class Told(Scheduler):
+        def handle(self, event: events.Event) -> list[actions.Decision | actions.Wake]:
+            told.extend([event.limit] if isinstance(event, events.Submitted) else [])
+            return super().handle(event)
+
+    rows = [Request(0.0, "a", 10, 500), Request(0.0, "a", 4000, 500)]  # in a slot of 4096
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cases, "Scheduler", Told)
+        made = replace(case(Trace.of("rows", rows, "a"), [subject("a")]), announced=announced)
+        made.run("fifo", POLICIES["fifo"]())
+    assert told == limits
+
+
+def test_moves_at_the_same_time_are_one_time_of_moving() -> None:
+    one = [Request(0.0, "a", 1, 1)]
+    # the context is made while the promotion goes on
+    assert serve(one, a=10).usage.moving == pytest.approx(0.5)
+    assert serve(one, moving=Live(Everything(False)), a=10).usage.moving == pytest.approx(4 * 0.5 + 0.1)
+    four = [Request(0.1 * place, name, 1, 1) for place, name in enumerate("abcd")]
+    # one promotion after the other, and all processes beside each other
+    assert serve(four, a=2, b=2, c=2, d=2).usage.moving == pytest.approx(4 * 0.5)
+    assert serve(four, moving=Restart(1.0, 10.0), a=2, b=2, c=2, d=2).usage.moving == pytest.approx(0.3 + 1.2)
+
+
+def test_a_part_of_a_model_says_nothing_of_the_bound_on_its_load() -> None:
+    bounds: list[tuple[float, float]] = []
+    whole, part = Placement(10, 4096, 2, Footprint(10)), Placement(4, 4096, 2, Footprint(4), cached=4)
+
+    class Growing:
+        def __init__(self, budget: int, policy: Policy) -> None:
+            pass
+
+        def handle(self, event: events.Event) -> list[actions.Decision]:
+            match event:
+                case events.Submitted():
+                    return [actions.Load("a", "", part)]
+                case events.Loaded(bounds=(_, _) as found):
+                    bounds.append(found)
+                    return [actions.Resize("a", "", whole)] if event.placement == part else [actions.Start("a", "", 0)]
+                case _:
+                    return []
+
+    foretold = Subject("a", Invented(), (whole, part), bounds=(9.0, 1.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cases, "Scheduler", Growing)
+        case(Trace.of("one", [Request(0.0, "a", 1, 1)]), [foretold]).run("growing", POLICIES["fifo"]())
+    assert bounds == [(9.0, 1.0), (pytest.approx(1.5 * 0.5 + 0.05, abs=0.01), 1.0)]
+
+
+def test_tokens_that_were_never_made_do_not_count() -> None:
+    never = subject("a", 20)  # for which the device is too small
+    trace = Trace.of("two", [Request(0.0, "a", 10, 500), Request(0.0, "b", 10, 7)], "ab")
+    out = case(trace, [never, subject("b")]).run("lru", BASELINES["lru"]()).outcomes
+    assert [Fate(fate) for fate in out.fate] == [Fate.OPEN, Fate.DONE]
+    assert list(out.tokens) == [0, 7]
+
+
 def test_delays_count() -> None:
     trace = Trace.of("one", [Request(0.0, "a", 1, 1)])
     late = case(trace, [subject("a")], LIVE, Delays(0.25, 0.125)).run("t", POLICIES["fifo"]())
@@ -189,6 +257,7 @@ def test_every_request_ends_exactly_once_and_tokens_are_conserved(
     assert np.array_equal(out.tokens[done], trace.output[done])
     usage = made.usage
     assert usage.busy <= made.duration + 1e-6
+    assert max(usage.computing, usage.moving) - 1e-6 <= usage.busy <= usage.computing + usage.moving + 1e-6
     # no device computes faster than each token alone, or slower than with nobody beside it
     least = ODD.token * trace.prompt[done].sum() + ODD.step * (trace.output[done] - 1).max(initial=0)
     most = (ODD.token * trace.prompt + (ODD.step + ODD.each + ODD.thousand * 2.048) * trace.output)[done].sum()
@@ -224,4 +293,4 @@ def test_the_same_again_is_the_same(serving: tuple[Trace, dict[str, int], str, M
 
 
 def test_costs_of_invented_models_are_as_said() -> None:
-    assert Invented().decode(subject("a").placements[0], [1000, 2000]).seconds == pytest.approx(0.01 + 0.002 + 0.004)
+    assert Invented().decode(subject("a").placements[0], [1000, 2000]).seconds == pytest.approx(0.01 + 0.002 + 0.004096)

@@ -76,6 +76,24 @@ def test_more_of_the_same(shape: dict[str, Any]) -> None:
     assert np.allclose(arrivals.times(SEED, 500, float(long[99]) + 1e-9), long[:100])
 
 
+@given(
+    seed=some.integers(0, 2**32),
+    cv=some.floats(0, 3),
+    burst=some.none() | some.builds(Burst, some.floats(0.5, 100), some.floats(0.5, 100), some.floats(0, 100)),
+    swing=some.none() | some.builds(Swing, some.floats(10, 1e5), some.floats(0, 1)),
+    few=some.integers(1, 50),
+    more=some.integers(0, 500),
+)
+def test_the_first_are_the_same_however_many_come(
+    seed: int, cv: float, burst: Burst | None, swing: Swing | None, few: int, more: int
+) -> None:
+    arrivals = Arrivals(3.0, cv, burst, swing)
+    first, all_of_them = (arrivals.times(seed, count, None) for count in (few, few + more))
+    np.testing.assert_allclose(first, all_of_them[:few], rtol=1e-9, atol=1e-9)
+    in_time = arrivals.times(seed, None, float(first[-1]))
+    np.testing.assert_allclose(in_time, first[: len(in_time)], rtol=1e-9, atol=1e-9)
+
+
 # ---------------------------------------------------------------- whole traces
 
 

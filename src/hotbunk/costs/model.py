@@ -98,12 +98,12 @@ class Costs:
     def turn(self, placement: Placement) -> Estimate:
         """The longest turn of a worker: a step of all slots, each full, and a chunk of a prefill."""
         chunk = self.prefill(placement, min(CHUNK, placement.context))
-        return self.decode(placement, [placement.context] * placement.slots) + chunk
+        return self.decode(placement, [placement.context - 1] * placement.slots) + chunk
 
     def load(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
         """Give the model its placement: promotion and context, which overlap where memory is pinned."""
         promotion = self.promote(placement, before, pinned)
-        if before and _same_context(placement, before):
+        if before and placement.keeps_context(before):
             return promotion
         context = self.context(placement)
         if pinned and self.roofline.h2d_pinned:
@@ -134,9 +134,14 @@ class Costs:
         """Resume it."""
         return self._carry(Kind.KV_IN, placement, tokens, pinned)
 
+    @property
+    def weights(self) -> int:
+        """Bytes of all of its weights, wherever they are."""
+        return self.anatomy.weights
+
     def pin(self) -> Estimate:
         """Copy the model to the host store."""
-        return self.estimate(_asked(Kind.PIN, Placement(0, 0, 0), moved=self.anatomy.weights))
+        return self.estimate(_asked(Kind.PIN, Placement(0, 0, 0), moved=self.weights))
 
     def state(self, tokens: int) -> int:
         """Bytes of the state of a sequence of so many tokens."""
@@ -184,7 +189,3 @@ def _asked(
     pinned: bool = True,
 ) -> Record:
     return Record(kind, placement, 0.0, sequences, tokens, start, moved, pieces, pinned=pinned)
-
-
-def _same_context(one: Placement, other: Placement) -> bool:
-    return (one.context, one.slots, one.cached) == (other.context, other.slots, other.cached) and one.cached is not None

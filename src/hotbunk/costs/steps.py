@@ -6,8 +6,8 @@ Symbols: ``W`` bytes of weights that a side reads (of a mixture's experts the sh
 take a few operations each, of which a decode step of one sequence is a graph that the device replays, while others are
 dispatched one by one.
 
-**Decode**, ``n`` sequences whose longest has ``c`` tokens behind it (libllama pads to 256, and evaluates all streams of
-a batch at the longest's length, ``llama_kv_cache::get_n_kv``):
+**Decode**, ``n`` sequences whose longest has ``c`` tokens behind it (with its own it is padded to 256, and all streams
+of a batch are evaluated at the longest's length, ``llama_kv_cache::get_n_kv``):
 
     t = step + n * sequence + L_d * layer_d + L_h * layer_h + split * (cross + n * carry)
         + sum_k hat_k(n) * (W_d / B_d(k) + W_h / B_h(k)) + n * T_d(c) + n * T_h(c)
@@ -36,7 +36,7 @@ from hotbunk.costs.record import Record
 from hotbunk.costs.roofline import STREAMED, Roofline
 from hotbunk.costs.work import Sides, Work
 
-__all__ = ["BATCHES", "CHUNK", "DECODE", "PAD", "PREFILL", "decode", "prefill"]
+__all__ = ["BATCHES", "CHUNK", "DECODE", "PAD", "PREFILL", "decode", "padded", "prefill"]
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 CHUNK = 512
@@ -53,6 +53,11 @@ _START = 2e-3  # seconds to plan the graph of a prompt, whose shape is a new one
 _APART, _CHUNKED = 2, 12
 """A layer whose operations are dispatched one by one takes so many times as long as an evaluation of one, by its
 launches alone: few sequences' decode step, a chunk of many tokens."""
+
+
+def padded(behind: int) -> int:
+    """Tokens that a step is evaluated at with so many behind it: those and its own, rounded up."""
+    return (behind // PAD + 1) * PAD
 
 
 def _batches(side: str, words: str) -> list[Term]:
@@ -97,7 +102,7 @@ PREFILL = (
 def decode(sides: Sides, roofline: Roofline, record: Record) -> Array:
     """Seconds by the roofline of each term of ``DECODE``, shape (terms,)."""
     n, device, host = record.sequences, sides.device, sides.host
-    context = -(-max(record.tokens, 1) // PAD) * PAD
+    context = padded(record.tokens)
     spread, busy = sides.anatomy.spread(n), sides.anatomy.busy
     streamed = roofline.streams and n > STREAMED
     hats = _hats(n)

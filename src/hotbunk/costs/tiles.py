@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 from hotbunk.costs.record import Record
+from hotbunk.costs.steps import padded
 from hotbunk.placement import Placement
 
 __all__ = ["Tiles"]
@@ -17,7 +18,6 @@ STALE = 60.0
 """Seconds after which steps are a measurement however few they are: the next may fare differently."""
 OPEN = 64
 """Tiles open at once; whatever is begun beyond them lets go of the one untouched for longest."""
-_TILE = 256  # tokens to which libllama rounds a context up
 
 _Key = tuple[Placement, int, int]
 
@@ -37,7 +37,7 @@ class Tiles:
 
     def add(self, step: Record, at: float) -> Record | None:
         """One more step, at a moment of any clock; a measurement if its tile is full: medians of all its steps."""
-        key = step.placement, step.sequences, step.tokens // _TILE
+        key = step.placement, step.sequences, padded(step.tokens)
         tile = self._open.setdefault(key, _Tile(at))
         self._open.move_to_end(key)
         tile.steps.append(step)

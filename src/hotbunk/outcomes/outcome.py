@@ -72,8 +72,9 @@ class Usage:
     """What the device did; NaN where it is not known.
 
     ``moved``: bytes of weights that came onto the device; ``carried``: bytes of suspended sequences' states, both ways.
-    ``computing``, ``moving``: seconds in which an evaluation, or a move, was under way; they may overlap.
-    ``busy``: seconds in which at least one of both was. ``decisions``: how often the scheduler was asked.
+    ``computing``, ``moving``: seconds in which an evaluation, or a move (of weights, contexts or states), was under
+    way; they may overlap. ``busy``: seconds in which at least one of both was. ``decisions``: how often the scheduler
+    was asked.
     """
 
     loads: float = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf, isnan, nan
 from typing import Any
@@ -13,7 +13,8 @@ __all__ = ["UNKNOWN", "Watch"]
 
 State = Mapping[str, Any]
 _Key = tuple[Any, ...]
-_MOVES = ("load", "resize", "unload")
+_MOVES, _CARRIES = ("load", "resize", "unload"), ("suspend", "resume")
+_BESIDE = "load", "resize"  # while their bytes are on the way, other moves go on
 _COMING, _LEFT = ("loading", "resizing"), ("absent", "unusable")
 UNKNOWN = Usage(**dict.fromkeys(Usage.__slots__, nan))
 """Of a server that does not say what it does."""
@@ -52,7 +53,7 @@ class Watch:
         for at in (notes[key]["time"] - self.epoch for key in notes.keys() - self._last):
             self._ahead = max(self._ahead[0], at - now), min(self._ahead[1], at - self._heard)
         self._last, self._heard = set(notes), now
-        self._moves |= {key: notes[key] for key in self._last - self._old if notes[key]["action"] in _MOVES}
+        self._moves |= {key: notes[key] for key in self._last - self._old if notes[key]["action"] in _MOVES + _CARRIES}
         for model in state["models"]:
             if model["state"] not in _LEFT:
                 self._seen.setdefault(model["id"], []).append((now, model))
@@ -80,7 +81,7 @@ class Watch:
             moved=counts["bytes_moved"],
             carried=_carried(after) - _carried(self.before),
             computing=_computed(after) - _computed(self.before),
-            moving=nan if self._missed else sum(note["seconds"] for note in done),
+            moving=nan if self._missed else _moving(done),
             busy=nan,
             decisions=nan,
         )
@@ -91,7 +92,7 @@ class Watch:
         there = model["state"] not in _LEFT
         begin, ready = 0.0, 0.0 if model["state"] not in _COMING else nan
         for note in sorted(self._moves.values(), key=lambda note: float(note["time"])):
-            if note["model"] != name or "failed" in note:
+            if note["model"] != name or note["action"] in _CARRIES or "failed" in note:
                 continue
             at = note["time"] - self.epoch - ahead
             over = nan if note["seconds"] is None else at + note["seconds"]
@@ -118,6 +119,18 @@ def _key(note: State) -> _Key:
 
 def _counted(state: State, name: str) -> int:
     return sum(counts.get(name, 0) for counts in state["counters"].values())
+
+
+def _moving(notes: Iterable[State]) -> float:
+    """Seconds in which at least one was under way; what follows an unload, or a state on its way, waits for its end."""
+    seconds, free, counted = 0.0, -inf, -inf
+    for note in sorted(notes, key=lambda note: float(note["time"])):
+        begin = max(note["time"], free)
+        end = begin + note["seconds"]
+        free = end if note["action"] not in _BESIDE else free
+        seconds += max(0.0, end - max(begin, counted))
+        counted = max(counted, end)
+    return seconds
 
 
 def _computed(state: State) -> float:

@@ -229,7 +229,7 @@ class Driver:
 
     def _suspended(self, report: wire.Suspended) -> None:
         if job := self.jobs.get(report.sequence):
-            job.paused()
+            job.suspended()
             self.entries[job.job.model].counts["suspends"] += 1
             self._carried("suspend", report)
             self._tell(events.Suspended(monotonic(), job.job.model, report.sequence, len(job.generated)))

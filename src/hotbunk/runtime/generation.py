@@ -82,10 +82,14 @@ class LiveGeneration:
         self.timings.queued = now - self.arrived - self.timings.loading
 
     def paused(self) -> None:
-        """It has been taken out of its slot."""
+        """It is to leave its slot; a worker that has ended it by then does not suspend it."""
         if self._paused is None:
             self._paused = monotonic()
-            self.timings.preemptions += 1
+
+    def suspended(self) -> None:
+        """It has been taken out of its slot."""
+        self.paused()
+        self.timings.preemptions += 1
 
     def resumed(self) -> None:
         """It is back in a slot."""

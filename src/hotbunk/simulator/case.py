@@ -23,20 +23,24 @@ _ASKED = ("decode", "chunk", "promote", "context", "unload", "kv_out", "kv_in", 
 
 @dataclass(frozen=True)
 class Case:
-    """A trace, the models that it asks for, and the device: ``budget`` bytes, and a fresh ``moving`` for each run."""
+    """A trace, the models that it asks for, and the device: ``budget`` bytes, and a fresh ``moving`` for each run.
+
+    ``announced``: requests say how long their answers will be, as those of a replay do (``max_tokens``).
+    """
 
     trace: Trace
     subjects: tuple[Subject, ...]
     budget: int
     moving: Callable[[], Moving]
     delays: Delays = field(default_factory=Delays)
+    announced: bool = False
 
     def simulation(
         self, name: str, policy: Policy, hear: Callable[[float, actions.Decision], None] = lambda now, action: None
     ) -> Simulation:
         """A run that has not begun yet."""
         scheduler = Scheduler(self.budget, policy)
-        return Simulation(name, self.trace, self.subjects, scheduler, self.moving(), self.delays, hear)
+        return Simulation(name, self.trace, self.subjects, scheduler, self.moving(), self.delays, hear, self.announced)
 
     def run(self, name: str, policy: Policy) -> Run:
         """Serve it."""
@@ -48,4 +52,5 @@ class Case:
 
 
 def _remembering(costs: Priced) -> Priced:
-    return cast(Priced, SimpleNamespace(**{name: cache(getattr(costs, name)) for name in _ASKED}))
+    asked = {name: cache(getattr(costs, name)) for name in _ASKED}
+    return cast(Priced, SimpleNamespace(weights=costs.weights, **asked))

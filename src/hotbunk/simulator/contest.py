@@ -56,7 +56,8 @@ class Setting:
     ``budget`` and ``host`` are bytes of device memory and of the host store; ``context`` is tokens of a slot, of which
     a model has ``slots``; ``bound`` and ``quantum`` are those of hotbunk's own policies, ``promises`` what users of a
     model may expect. Models that are ``standing`` on a live server are taken from there by hotbunk's own policies;
-    where others go is worked out by formula.
+    where others go is worked out by formula. Requests are ``announced`` with the lengths of their answers where a run
+    is held against a replay, whose requests say them; policies are judged without, since users do not know them.
     """
 
     profile: Profile
@@ -69,6 +70,7 @@ class Setting:
     quantum: float = 2.0
     promises: Mapping[str, Promise] = field(default_factory=dict)
     standing: Mapping[str, Standing] = field(default_factory=dict)
+    announced: bool = False
 
     def run(
         self, name: str, trace: Trace, hear: Callable[[float, actions.Decision], None] = lambda now, action: None
@@ -92,7 +94,8 @@ class Setting:
         splits = getattr(policy, "splits", not own)
         parallel = getattr(policy, "parallel", None)
         subjects = tuple(self._subject(model, own, splits, parallel, way == "restart") for model in trace.models)
-        return Case(trace, subjects, self.budget, lambda: self._moving(way), self.profile.delays).remembering()
+        delays = self.profile.delays
+        return Case(trace, subjects, self.budget, lambda: self._moving(way), delays, self.announced).remembering()
 
     def _contender(self, name: str) -> tuple[Policy, str]:
         plain, _, way = name.partition("+")

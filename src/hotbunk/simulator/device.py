@@ -73,7 +73,7 @@ class _Runner:
         if self.decoding:
             self.longest = max(job.behind for job in self.decoding)
             self.least = min(job.left for job in self.decoding)
-            self.step = self.pace.step(len(self.decoding), self.longest + 1)
+            self.step = self.pace.step(len(self.decoding), self.longest)
 
     def advance(self, rounds: int) -> None:
         """So many decode steps have been taken."""
@@ -85,7 +85,7 @@ class _Runner:
         self.least -= rounds
         self.new = max(0, self.new - rounds)
         if not self.longest % TILE:
-            self.step = self.pace.step(len(self.decoding), self.longest + 1)
+            self.step = self.pace.step(len(self.decoding), self.longest)
 
     def same(self) -> int:
         """How many steps cost what the next one does."""
@@ -126,6 +126,7 @@ class Device:
         self._ticket = count()
         self._jobs: dict[int, Job] = {}
         self._bus = 0.0  # until when promotions are under way
+        self._moved = 0.0  # until when moves have been counted
         self.reported = False
 
     def add(self, job: Job) -> None:
@@ -330,18 +331,17 @@ class Device:
 
     def _unload(self, runner: _Runner) -> None:
         self._turns.remove(runner)
-        time = self._moving.unload(self._costs[runner.model], runner.pace.placement)
+        model = runner.model
+        time = self._moving.unload(model, self._costs[model], runner.pace.placement, self.clock)
         self.usage.unloads += 1
         self._move(time.front)
-        self._later(
-            self.clock + time.behind, time.behind, lambda: self._tell(events.Unloaded(self.clock, runner.model))
-        )
+        self._later(self.clock + time.behind, time.behind, lambda: self._tell(events.Unloaded(self.clock, model)))
 
     def _later(self, at: float, seconds: float, act: Callable[[], None]) -> None:
         if not seconds:
             act()
             return
-        self.usage.moving += seconds
+        self._count(at - seconds, at)
         heapq.heappush(self._coming, (max(at, self.clock), next(self._ticket), act))
 
     def _pace(self, model: str, placement: Placement) -> Pace:
@@ -358,9 +358,14 @@ class Device:
         self.usage.busy += seconds
 
     def _move(self, seconds: float) -> None:
+        self._count(self.clock, self.clock + seconds)
         self.clock += seconds
-        self.usage.moving += seconds
         self.usage.busy += seconds
+
+    def _count(self, begin: float, end: float) -> None:
+        """A move is under way then, maybe beside others. It begins now or when the bus is free: there is no gap."""
+        self.usage.moving += max(0.0, end - max(begin, self._moved))
+        self._moved = max(self._moved, end)
 
     def _wait(self, until: float) -> None:
         """Nothing to compute: only what comes by itself goes on."""

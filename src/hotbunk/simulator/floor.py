@@ -120,7 +120,7 @@ class Floor:
         steps = job.left - 1 if job.todo else job.left
         while steps:
             rounds = min(steps, TILE - behind % TILE)
-            costs = self._step(job.model, behind // TILE + 1, company)
+            costs = self._step(job.model, behind // TILE, company)
             alone, share, beside = (
                 have + rounds * each for have, each in zip((alone, share, beside), costs, strict=True)
             )
@@ -128,7 +128,7 @@ class Floor:
         return Work(first, alone, share, beside)
 
     def _steps(self, model: str, tiles: int, company: int) -> tuple[float, float, float]:
-        """Of a step at so many tiles: its least seconds, the least share in them, and the least that one more adds."""
+        """Of a step behind so many tiles: its least seconds, the least share in them, and the least one more adds."""
         subject, least, share, more = self._subjects[model], inf, inf, inf
         for place in subject.placements:
             counts = range(1, min(place.slots, company) + 1)
@@ -145,7 +145,7 @@ class Floor:
 
 def _leaving(moving: Moving, subject: Subject) -> float:
     """Seconds until its bytes are free at the earliest."""
-    times = [moving.unload(subject.costs, place) for place in subject.placements]
+    times = [moving.unload(subject.name, subject.costs, place, 0.0) for place in subject.placements]
     return min(time.front + time.behind for time in times)
 
 

@@ -30,7 +30,7 @@ class Moving(Protocol):
     def load(self, model: str, costs: Priced, to: Placement, before: Placement | None, now: float) -> Time:
         """Give a model its placement, or change it."""
 
-    def unload(self, costs: Priced, placement: Placement) -> Time:
+    def unload(self, model: str, costs: Priced, placement: Placement, now: float) -> Time:
         """Take all of it off the device."""
 
     def soonest(self, costs: Priced, to: Placement) -> float:
@@ -40,8 +40,14 @@ class Moving(Protocol):
 class Stored(Protocol):
     """Which models' weights lie in pinned host memory."""
 
-    def take(self, model: str, now: float) -> bool:
-        """A model is being loaded: whether its weights are there."""
+    def has(self, model: str, now: float) -> bool:
+        """Whether a model's weights are there."""
+
+    def loaded(self, model: str, now: float) -> None:
+        """A model is being loaded."""
+
+    def unloaded(self, model: str, now: float) -> None:
+        """A model leaves the device."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +63,19 @@ class Live:
 
     def load(self, model: str, costs: Priced, to: Placement, before: Placement | None, now: float) -> Time:
         """Promotion beside the making of the context."""
-        pinned = self.store.take(model, now)
+        pinned = self.store.has(model, now)
+        if not before:
+            self.store.loaded(model, now)
         promotion = costs.promote(to, before, pinned).seconds
-        kept = before and (before.context, before.slots, before.cached) == (to.context, to.slots, to.cached)
+        kept = before and to.keeps_context(before)
         context = 0.0 if kept else costs.context(to).seconds
         if pinned and self.overlaps:
             return Time(context, promotion, bus=True, anew=not kept)
         return Time(promotion + context, anew=not kept)
 
-    def unload(self, costs: Priced, placement: Placement) -> Time:
+    def unload(self, model: str, costs: Priced, placement: Placement, now: float) -> Time:
         """Memory is given back."""
+        self.store.unloaded(model, now)
         return Time(costs.unload(placement).seconds)
 
     def soonest(self, costs: Priced, to: Placement) -> float:
@@ -78,9 +87,11 @@ class Live:
 
 @dataclass(frozen=True)
 class Restart:
-    """A process that is started for each load: ``fixed`` seconds, and its bytes at ``rate`` bytes a second.
+    """A process that is started for each load: ``fixed`` seconds, and all of the model at ``rate`` bytes a second.
 
-    Nothing of the others is stopped by it. ``stop``: seconds until an ended process's memory is free.
+    How much of it goes to the device makes no difference: ``rate`` is that of whole files, and the host's part is read,
+    too, to warm up with. Nothing of the others is stopped by it. ``stop``: seconds until an ended process's memory is
+    free.
     """
 
     fixed: float
@@ -91,10 +102,10 @@ class Restart:
         """A new process, also for another placement of the same model."""
         return Time(0.0, self.soonest(costs, to), anew=before is not None)
 
-    def unload(self, costs: Priced, placement: Placement) -> Time:
+    def unload(self, model: str, costs: Priced, placement: Placement, now: float) -> Time:
         """The process is ended."""
         return Time(0.0, self.stop)
 
     def soonest(self, costs: Priced, to: Placement) -> float:
         """It always takes the same."""
-        return self.fixed + (to.device.weights + to.host.weights) / self.rate
+        return self.fixed + costs.weights / self.rate

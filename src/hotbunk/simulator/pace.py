@@ -68,6 +68,10 @@ class Priced(Protocol):
     def state(self, tokens: int) -> int:
         """Bytes of a sequence's state."""
 
+    @property
+    def weights(self) -> int:
+        """Bytes of the whole model's weights."""
+
 
 NEW = 2
 """Steps of a changed batch until its graph is recorded."""
@@ -84,7 +88,7 @@ class Pace:
 
     def step(self, sequences: int, longest: int) -> float:
         """A decode step of so many sequences, the longest of which has ``longest`` tokens behind it."""
-        key = sequences, -(-longest // TILE)
+        key = sequences, longest // TILE
         found = self._steps.get(key)
         if found is None:
             own = self._delays.turn + sequences * self._delays.draw

@@ -113,7 +113,9 @@ class Simulation:
         moving: Moving,
         delays: Delays,
         hear: Callable[[float, actions.Decision], None],
+        announced: bool,
     ) -> None:
+        self._announced = announced
         self._name, self._trace, self._scheduler, self._delays, self._hear = name, trace, scheduler, delays, hear
         self._subjects = {subject.name: subject for subject in subjects}
         self._times = {s.name: _Times(MoveCosts(s.placements[0]), s.bounds) for s in subjects}
@@ -174,6 +176,8 @@ class Simulation:
         for model, times in self._times.items():
             self._left(model, times, self._now)
         self._device.usage.decisions = self._decisions
+        for row, job in self._jobs.items():  # who is open still has what has been made
+            self.record.tokens[row] = job.made
         stays = tuple(sorted(self._stays, key=lambda stay: (stay.begin, stay.model)))
         return Run(self._name, self.record.outcomes(self._trace), self._device.usage, self._now, stays)
 
@@ -189,10 +193,10 @@ class Simulation:
             return
         model = trace.models[place]
         job = Job(row, model, prompt, min(int(trace.output[row]), room - prompt))
-        record.tokens[row] = job.left
         self._jobs[row] = job
         self._device.add(job)
-        self._tell(events.Submitted(at + self._delays.latency, model, row, prompt, room - prompt))
+        limit = job.left if self._announced else room - prompt
+        self._tell(events.Submitted(at + self._delays.latency, model, row, prompt, limit))
 
     # ------------------------------------------------------------ from the device
 
@@ -203,7 +207,8 @@ class Simulation:
                 self._finished(at, number)
             case events.Loaded(_, model, placement):
                 times = self._times[model]
-                times.costs.loads.append(at - times.since)
+                if placement == times.costs.placement:  # less of it says nothing of the bound
+                    times.costs.loads.append(at - times.since)
                 times.stay = (times.since, at, placement)
                 event = replace(event, bounds=times.bounds)
             case events.Unloaded(_, model):
@@ -217,7 +222,8 @@ class Simulation:
 
     def _finished(self, at: float, number: int) -> None:
         record = self.record
-        record.first[number] = self._jobs.pop(number).first
+        job = self._jobs.pop(number)
+        record.first[number], record.tokens[number] = job.first, job.made
         record.ended[number] = at
         record.fate[number] = Fate.DONE
         for row in self._trace.followers.get(number, ()):
@@ -248,7 +254,6 @@ class Simulation:
         match action:
             case actions.Refuse(_, _, sequence):
                 self.record.fate[sequence] = Fate.REFUSED
-                self.record.tokens[sequence] = 0
                 self._device.drop(self._jobs.pop(sequence))
                 return
             case actions.Start(_, _, sequence):

@@ -112,12 +112,15 @@ class Arrivals:
         return curve
 
     def _curve(self, pace: np.random.SeedSequence, horizon: float) -> tuple[Floats, Floats]:
-        """Times from 0 to ``horizon``, and the requests expected until then (``L``)."""
-        changes, levels = self._turns(np.random.default_rng(pace), horizon)
-        points = np.append(changes, horizon)
+        """Times from 0 to ``horizon`` or a little more, and the requests expected until then (``L``)."""
+        grid = np.array([horizon])
+        if self.swing:  # whole steps, past the horizon: a line to the horizon itself would be another one
+            step = self.swing.period / _POINTS
+            grid = np.arange(0, horizon + step, step)
+        changes, levels = self._turns(np.random.default_rng(pace), float(grid[-1]))
+        points = np.union1d(changes, grid)
         swung = np.zeros(1)
         if self.swing:
-            points = np.union1d(points, np.arange(0, horizon, self.swing.period / _POINTS))
             turn = 2 * np.pi / self.swing.period
             swung = self.swing.amplitude * (1 - np.cos(turn * points)) / turn
         level = levels[np.searchsorted(changes, points[:-1], side="right") - 1]
