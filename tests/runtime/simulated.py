@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hotbunk.config import DeviceConfig
 from hotbunk.placement import Footprint, Placement
-from hotbunk.runtime import driver
+from hotbunk.runtime import Runtime, driver
 from hotbunk.runtime.process import Shares, WorkerLost
 from hotbunk.worker import protocol as wire
+from tests.runtime.rig import settings
 
 MB = 1 << 20
 TOTAL = 1000 * MB
+BUDGET = 900 * MB
 BASE = 20 * MB
 """What a model takes with no layer on the device, unless told."""
 
@@ -35,6 +38,8 @@ class Device:
         """Bytes that every model takes and nobody foretold."""
         self.deadly: set[str] = set()
         """Models that no worker survives opening."""
+        self.gone: set[str] = set()
+        """Models whose files cannot be opened any more."""
         self.lives: list[Simulated] = []
 
     @property
@@ -98,6 +103,8 @@ class Simulated:
         match command:
             case wire.Open(model) if model in self.device.deadly:
                 self.die()
+            case wire.Open(model) if model in self.device.gone:
+                self.say(wire.Failed("Open", "no such file", model))
             case wire.Open(model):
                 self.say(wire.Opened(model, 31, 2048, 0, 0.0))
             case wire.Predict():
@@ -136,6 +143,9 @@ class Simulated:
     def _predict(self, asked: wire.Predict) -> None:
         sizes = {layers: self.device.size(asked.model, layers) for layers in range(32)}
         fitting = [n for n in sizes if sizes[n] <= asked.budget] if asked.layers is None else [asked.layers]
+        if asked.model in self.device.gone:
+            self.say(wire.Failed("Predict", "no such file", asked.model))
+            return
         if not fitting:
             self.say(wire.Failed("Predict", "not even with no layer", asked.model))
             return
@@ -162,3 +172,22 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     make: Callable[..., Simulated] = lambda config, shares, *_: Simulated(device, config, shares)  # noqa: E731
     monkeypatch.setattr(driver, "Worker", make)
     yield device
+
+
+def serve(
+    smollm2: Path, gemma3: Path, device: Device, test: Callable[[Runtime, Device], Awaitable[None]], **changes: Any
+) -> None:
+    """Test a runtime whose workers are simulated."""
+
+    async def body() -> None:
+        config = settings(smollm2, gemma3, **{"device": "auto", "budget": BUDGET, **changes})
+        async with Runtime(config) as runtime:
+            await test(runtime, device)
+
+    asyncio.run(asyncio.wait_for(body(), 60))
+
+
+def shown(runtime: Runtime) -> dict[str, Any]:
+    """The device as ``/api/state`` shows it."""
+    found: dict[str, Any] = runtime.state()["devices"][0]
+    return found

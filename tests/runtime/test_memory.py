@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,31 +11,8 @@ import pytest
 from hotbunk.errors import EngineError, UnusableModel
 from hotbunk.runtime import Runtime, memory, supervisor
 from hotbunk.worker import protocol as wire
-from tests.runtime.rig import finish, job, model, refusal, settings, until
-from tests.runtime.simulated import BASE, MB, TOTAL, Device, simulated
-
-BUDGET = 900 * MB
-Test = Callable[[Runtime, Device], Awaitable[None]]
-
-
-@pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
-    with simulated(monkeypatch) as made:
-        yield made
-
-
-def serve(smollm2: Path, gemma3: Path, device: Device, test: Test, **changes: Any) -> None:
-    async def body() -> None:
-        config = settings(smollm2, gemma3, **{"device": "auto", "budget": BUDGET, **changes})
-        async with Runtime(config) as runtime:
-            await test(runtime, device)
-
-    asyncio.run(asyncio.wait_for(body(), 60))
-
-
-def shown(runtime: Runtime) -> dict[str, Any]:
-    found: dict[str, Any] = runtime.state()["devices"][0]
-    return found
+from tests.runtime.rig import finish, job, model, refusal, until
+from tests.runtime.simulated import BASE, BUDGET, MB, TOTAL, Device, serve, shown
 
 
 def ready(runtime: Runtime, name: str) -> bool:
@@ -224,6 +200,23 @@ def test_a_model_without_any_memory_is_tried_again_and_harms_nobody(
         await until(lambda: bool(device.worker.running.get("small")))
         device.worker.finish()
         await finish(waiting)
+
+    serve(smollm2, gemma3, device, test)
+
+
+def test_a_model_without_memory_whose_file_is_gone_harms_nobody(smollm2: Path, gemma3: Path, device: Device) -> None:
+    device.silent = True
+
+    async def test(runtime: Runtime, device: Device) -> None:
+        device.foreign, device.gone = TOTAL - 200 * MB, {"small"}
+        assert isinstance(await refusal(runtime.load("small", None)), UnusableModel)
+        beats = asyncio.create_task(beating(device))
+        await until(lambda: model(runtime, "small")["short"])
+        generation = runtime.submit(job("large", 5))
+        await until(lambda: bool(device.worker.running.get("large")))
+        beats.cancel()
+        device.worker.finish()
+        await finish(generation)
 
     serve(smollm2, gemma3, device, test)
 

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any, Literal
 
 from hotbunk.config import Config, DeviceConfig
-from hotbunk.errors import Overloaded
+from hotbunk.errors import EngineError, Overloaded
 from hotbunk.models import Served
 from hotbunk.runtime import view
 from hotbunk.runtime.catalog import Entry
@@ -56,8 +56,8 @@ class Driver:
         self._supervisor = Supervisor(
             lambda: Worker(device, shares, spill, config.hang_after), self._take, self._lose, self._restore
         )
-        self._orders = Orders(self.entries, self._supervisor.ask, self._tell, self._view)
-        self._memory = Memory(self.entries, self._supervisor.ask, self._tell, self._view, policy.splits)
+        self._orders = Orders(self.entries, self._ask, self._tell, self._view)
+        self._memory = Memory(self.entries, self._ask, self._tell, self._view, policy.splits)
         send = self._supervisor.send
         self._moves = Moves(self.entries, send, self._tell, self._view, self._memory, self._orders, self._journal)
         self._learning = Learning(self.jobs, Knowledge(config.store))
@@ -283,10 +283,26 @@ class Driver:
             if self._moves.strike(self.entries[model], "the worker was lost while it loaded the model"):
                 self._give_up(self.entries[model])
 
+    async def _ask(self, command: wire.Open | wire.Predict) -> wire.Opened | wire.Predicted:
+        """Ask the worker. Until it is restored it does nothing else: what it is asked then is what kills it."""
+        alone = not self._view().up
+        try:
+            return await self._supervisor.ask(command)
+        except WorkerLost:
+            entry = self.entries[command.model]
+            if alone and self._moves.strike(entry, "the worker was lost while it opened the file"):
+                self._give_up(entry)
+            raise
+
     async def _restore(self) -> None:
         for entry in self.entries.values():
             if entry.placement and not entry.problem:
-                await self._supervisor.ask(wire.Open(entry.served.id, str(entry.served.path)))
+                try:
+                    await self._ask(wire.Open(entry.served.id, str(entry.served.path)))
+                except EngineError as error:  # its file is gone, or another one by now: the others' are not
+                    log.error("%s cannot be served any more: %s", entry.served.id, error)
+                    entry.problem = f"a new worker could not open it: {error}"
+                    self._give_up(entry)
         hello, headroom = self._supervisor.worker.hello, self._memory.headroom
         if hello and headroom:  # else the survey goes on, and begins when it is done
             await self._memory.begin(headroom.configured, hello)

@@ -97,7 +97,11 @@ class Supervisor:
 
     async def _read(self, worker: Worker) -> None:
         while True:
-            report = await worker.receive()
+            try:
+                report = await worker.receive()
+            except WorkerLost as lost:
+                self._drop(lost)
+                raise
             if isinstance(report, Opened | Predicted) or (isinstance(report, Failed) and report.command in _ASKED):
                 future = self._answers.pop(report.model or "", None)
                 if future and not future.done():
@@ -115,7 +119,6 @@ class Supervisor:
                 await self._reading
             except WorkerLost as lost:
                 log.error("%s; starting another", lost)
-                self._drop(lost)
             self._lost()
             await self._replace()
 
