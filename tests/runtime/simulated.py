@@ -40,6 +40,8 @@ class Device:
         """Models that no worker survives opening."""
         self.gone: set[str] = set()
         """Models whose files cannot be opened any more."""
+        self.failing: Exception | None = None
+        """What comes of starting a worker, or of making one if it is an ``OSError``."""
         self.lives: list[Simulated] = []
 
     @property
@@ -58,6 +60,7 @@ class Simulated:
         self.hello: wire.Hello | None = None
         self.beat: wire.Beat | None = None
         self.sent: list[wire.Command] = []
+        self.closed = False
         self.loaded: dict[str, int] = {}
         self.running: dict[str, set[int]] = {}
         self.stored: dict[str, tuple[int, int]] = {}
@@ -71,6 +74,8 @@ class Simulated:
         return max(0, TOTAL - (0 if self.device.silent else self.device.foreign) - sum(self.loaded.values()))
 
     async def start(self) -> wire.Hello:
+        if self.device.failing:
+            raise self.device.failing
         self.hello = wire.Hello("SIM0", "simulated", TOTAL, self.free, 1, "none", True)
         return self.hello
 
@@ -84,9 +89,10 @@ class Simulated:
         return report
 
     async def close(self) -> None:
-        pass
+        self.closed = True
 
     def die(self) -> None:
+        self.running.clear()
         self._reports.put_nowait(WorkerLost("it was told to die"))
 
     def tick(self, count: int = 1) -> None:
@@ -169,7 +175,12 @@ class Simulated:
 def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     """Every worker is simulated meanwhile."""
     device = Device()
-    make: Callable[..., Simulated] = lambda config, shares, *_: Simulated(device, config, shares)  # noqa: E731
+
+    def make(config: DeviceConfig, shares: Shares, *_: object) -> Simulated:
+        if isinstance(device.failing, OSError):
+            raise device.failing
+        return Simulated(device, config, shares)
+
     monkeypatch.setattr(driver, "Worker", make)
     yield device
 

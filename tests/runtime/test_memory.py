@@ -204,6 +204,24 @@ def test_a_model_without_any_memory_is_tried_again_and_harms_nobody(
     serve(smollm2, gemma3, device, test)
 
 
+def test_a_model_is_tried_again_however_often_it_has_failed(
+    smollm2: Path, gemma3: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "BACKOFF", 0.0)
+    device.silent = True
+
+    async def test(runtime: Runtime, device: Device) -> None:
+        device.foreign = TOTAL
+        waiting = asyncio.create_task(finish(runtime.submit(job("small", 5))))
+        await until(lambda: len(device.worker.sent) > 4400)  # a pause that doubles each time is no number any more
+        device.foreign = 0
+        await until(lambda: bool(device.worker.running.get("small")))
+        device.worker.finish()
+        await waiting
+
+    serve(smollm2, gemma3, device, test)
+
+
 def test_a_model_without_memory_whose_file_is_gone_harms_nobody(smollm2: Path, gemma3: Path, device: Device) -> None:
     device.silent = True
 

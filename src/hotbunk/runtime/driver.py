@@ -54,7 +54,11 @@ class Driver:
         self._scheduler = Scheduler(device.budget or 0, policy)
         shares = Shares.of(config)
         self._supervisor = Supervisor(
-            lambda: Worker(device, shares, spill, config.hang_after), self._take, self._lose, self._restore
+            lambda: Worker(device, shares, spill, config.hang_after),
+            self._take,
+            self._lose,
+            self._wait_on,
+            self._restore,
         )
         self._orders = Orders(self.entries, self._ask, self._tell, self._view)
         self._memory = Memory(self.entries, self._ask, self._tell, self._view, policy.splits)
@@ -282,6 +286,16 @@ class Driver:
         for model in moving:
             if self._moves.strike(self.entries[model], "the worker was lost while it loaded the model"):
                 self._give_up(self.entries[model])
+
+    def _wait_on(self, error: Exception) -> None:
+        """There is no worker yet. Who has begun keeps waiting for one, the others no longer than they were promised."""
+        since = monotonic() - self._wait
+        late = [s.id for m in self._view().queued for s in m.newcomers if s.arrived <= since]
+        for sequence in late:
+            why = (
+                f"no worker of {self.device.name} has come up for it within {self._wait:g} s: {error}; ask again later"
+            )
+            self._drop(self.jobs[sequence], why)
 
     async def _ask(self, command: wire.Open | wire.Predict) -> wire.Opened | wire.Predicted:
         """Ask the worker. Until it is restored it does nothing else: what it is asked then is what kills it."""

@@ -100,7 +100,7 @@ class Memory:
         """There was no memory for a placement: something smaller is tried as soon as it is found."""
         model = entry.served.id
         self._denials[model] = times = self._denials.get(model, 0) + 1
-        self._pardons[model] = monotonic() + min(CAUTION * 2 ** (times - 1), 3600.0)
+        self._pardons[model] = monotonic() + _doubled(CAUTION, times, 3600.0)
         entry.refused = placement.device.total
         self._held.add(model)
         self._reading.clear()
@@ -158,7 +158,7 @@ class Memory:
         """Let the models that failed be tried again: at once where something smaller was found, else later."""
         for name in list(self._held):
             entry, model = self._entries[name], self._snapshot().models.get(name)
-            later = min(BACKOFF * 2 ** (self._denials.get(name, 1) - 1), 30.0) if entry.short else 0.0
+            later = _doubled(BACKOFF, self._denials.get(name, 1), 30.0) if entry.short else 0.0
             if not entry.short:
                 self._held.discard(name)
             if model and not model.resident:
@@ -195,3 +195,8 @@ class Memory:
     @property
     def _foreign(self) -> int:
         return (self.headroom.foreign or 0) if self.headroom else 0
+
+
+def _doubled(pause: float, times: int, most: float) -> float:
+    """A pause that doubles from time to time; what is beyond any use may be beyond all numbers too."""
+    return min(pause * 2.0 ** min(times - 1, 20), most)
