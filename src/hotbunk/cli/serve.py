@@ -32,7 +32,8 @@ def serve(
     ] = None,
     policy: Annotated[str | None, typer.Option(help="Scheduling policy.", show_default="priced")] = None,
     quantum: Annotated[
-        str | None, typer.Option(help="A turn of timeslice while others wait; others': the least one.", show_default="2s")
+        str | None,
+        typer.Option(help="A turn of timeslice while others wait; others': the least one.", show_default="2s"),
     ] = None,
     max_wait: Annotated[str | None, typer.Option(help="Bound on a request's waiting.", show_default="120s")] = None,
     max_queue: Annotated[int | None, typer.Option(help="Requests that may wait.", show_default="512")] = None,
