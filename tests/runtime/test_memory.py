@@ -112,6 +112,38 @@ def test_after_the_bound_on_waiting_it_is_told_why(smollm2: Path, gemma3: Path, 
     serve(smollm2, gemma3, device, test, max_wait=0.5, quantum=0.1)
 
 
+def test_what_the_worker_has_of_a_sequence_that_is_dropped_is_freed(
+    smollm2: Path, gemma3: Path, device: Device
+) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        suspended = asyncio.create_task(refusal(finish(runtime.submit(job("small", 5)))))
+        await until(lambda: bool(device.worker.running.get("small")))
+        device.foreign = TOTAL - BASE
+        while not suspended.done():
+            device.worker.tick()
+            await asyncio.sleep(0.01)
+        assert "there is no room for small" in str(suspended.result())
+        assert [type(c).__name__ for c in device.worker.sent if hasattr(c, "sequence")] == [
+            "Start",
+            "Suspend",
+            "Cancel",
+        ]
+
+    serve(smollm2, gemma3, device, test, max_wait=0.3, quantum=0.1)
+
+
+def test_what_is_left_of_a_sequence_that_failed_is_freed_once(smollm2: Path, gemma3: Path, device: Device) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        failed = asyncio.create_task(refusal(finish(runtime.submit(job("small", 5)))))
+        await until(lambda: bool(device.worker.running.get("small")))
+        [sequence] = device.worker.running["small"]
+        device.worker.say(wire.Failed("Start", "it cannot be evaluated", sequence=sequence))
+        assert str(await failed) == "it cannot be evaluated"
+        assert [c.sequence for c in device.worker.sent if isinstance(c, wire.Cancel)] == [sequence]
+
+    serve(smollm2, gemma3, device, test)
+
+
 def test_at_start_no_more_is_used_than_is_free(smollm2: Path, gemma3: Path, device: Device) -> None:
     device.foreign = TOTAL - 200 * MB
 

@@ -229,6 +229,9 @@ class Driver:
         self._tell(events.Finished(monotonic(), job.job.model, job.number, len(job.generated)))
 
     def _drop(self, job: LiveGeneration, why: str) -> None:
+        """End it with an error; whatever the worker has of it, its suspended state too, is freed."""
+        if job.working and not job.cancelled:  # else it is freed already
+            self._supervisor.send(wire.Cancel(job.number))
         self._end(job, wire.Ended(job.number, "error", why))
 
     def _suspended(self, report: wire.Suspended) -> None:
@@ -255,7 +258,6 @@ class Driver:
         log.warning("the worker could not %s %s: %s", report.command.lower(), report.model or "", report.message)
         if report.sequence is not None:
             if job := self.jobs.get(report.sequence):
-                self._supervisor.send(wire.Cancel(report.sequence))  # whatever is left of it there
                 self._drop(job, report.message)
         elif report.model in self.entries and report.command in ("Load", "Resize"):
             entry = self.entries[report.model]
