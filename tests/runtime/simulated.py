@@ -64,6 +64,7 @@ class Simulated:
         self.loaded: dict[str, int] = {}
         self.running: dict[str, set[int]] = {}
         self.stored: dict[str, tuple[int, int]] = {}
+        self.moving: list[wire.Report] | None = None  # while a list, moves are not complete before ``arrive``
         self.held = asyncio.Event()  # while clear, what is loaded does not arrive
         self.held.set()
         self._reports: asyncio.Queue[wire.Report | Exception] = asyncio.Queue()
@@ -101,7 +102,16 @@ class Simulated:
             ours = sum(self.loaded.values())
             self.say(wire.Beat(0.0, "", 0, 0, ours, 0, free=self.free, stored=dict(self.stored)))
 
+    def arrive(self) -> None:
+        """All moves under way are complete."""
+        arrived, self.moving = self.moving, None
+        for report in arrived or ():
+            self.say(report)
+
     def say(self, report: wire.Report) -> None:
+        if self.moving is not None and isinstance(report, wire.Loaded | wire.Unloaded):
+            self.moving.append(report)
+            return
         self._reports.put_nowait(report)
 
     def send(self, command: wire.Command) -> None:

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any, Literal
 
 from hotbunk.config import Config, DeviceConfig
-from hotbunk.errors import EngineError, Overloaded
+from hotbunk.errors import EngineError, Overloaded, UnusableModel
 from hotbunk.models import Served
 from hotbunk.runtime import view
 from hotbunk.runtime.catalog import Entry
@@ -60,8 +60,8 @@ class Driver:
             self._wait_on,
             self._restore,
         )
-        self._orders = Orders(self.entries, self._ask, self._tell, self._view)
         self._memory = Memory(self.entries, self._ask, self._tell, self._view, policy.splits)
+        self._orders = Orders(self.entries, self._ask, self._tell, self._view, self._memory.shortage)
         send = self._supervisor.send
         self._moves = Moves(self.entries, send, self._tell, self._view, self._memory, self._orders, self._journal)
         self._learning = Learning(self.jobs, Knowledge(config.store))
@@ -251,6 +251,7 @@ class Driver:
         self._memory.hear(beat)
         if self._view().budget < before:
             self._supervisor.send(wire.Trim(max(0, self._view().free)))
+        self._orders.hear()
         for sequence, why in list(self._memory.overdue(self._wait)):
             self._drop(self.jobs[sequence], why)
 
@@ -268,6 +269,7 @@ class Driver:
         """The model cannot be served any more, nor those who wait for it."""
         for job in [j for j in self.jobs.values() if j.job.model == entry.served.id]:
             self._drop(job, entry.problem or "")
+        self._orders.failed(entry.served.id, UnusableModel(entry.problem or ""))
         self._tell(events.Removed(monotonic(), entry.served.id))
 
     # ------------------------------------------------------------ loss and recovery

@@ -117,7 +117,18 @@ class Memory:
             for sequence in model.queue:
                 since = max(sequence.since, entry.short) if sequence.started else sequence.since
                 if now - since >= wait:
-                    yield sequence.id, self._shortage(entry)
+                    yield sequence.id, self.shortage(entry)
+
+    def shortage(self, entry: Entry) -> str:
+        """Why a model waits for room, and what to do."""
+        headroom = self.headroom
+        assert headroom
+        budget, configured = brief_size(headroom.budget), brief_size(headroom.configured)
+        return (
+            f"there is no room for {entry.served.id} on the device, not even with all its layers on the host: of the "
+            f"budget of {configured} only {budget} can be used, since others hold {brief_size(self._foreign)} of the "
+            "device's memory; free some of it, or ask again later"
+        )
 
     def refit(self) -> None:
         """Begin to find out anew what each model is offered."""
@@ -181,16 +192,6 @@ class Memory:
                 continue
             if model.bytes < offer.device.total <= snapshot.free + model.bytes:
                 self._tell(events.Wanted(monotonic(), model.id, offer, "there is more device memory again"))
-
-    def _shortage(self, entry: Entry) -> str:
-        headroom = self.headroom
-        assert headroom
-        budget, configured = brief_size(headroom.budget), brief_size(headroom.configured)
-        return (
-            f"there is no room for {entry.served.id} on the device, not even with all its layers on the host: of the "
-            f"budget of {configured} only {budget} can be used, since others hold {brief_size(self._foreign)} of the "
-            "device's memory; free some of it, or ask again later"
-        )
 
     @property
     def _foreign(self) -> int:
