@@ -338,6 +338,24 @@ def test_what_takes_more_than_the_budget_is_placed_anew(smollm2: Path, gemma3: P
     serve(smollm2, gemma3, device, test, budget=BASE + 310 * MB)
 
 
+@pytest.mark.parametrize(("budget", "layers"), [(900 * MB, 30), (895 * MB, 29)])
+def test_others_are_offered_what_one_to_be_kept_really_leaves(
+    smollm2: Path, gemma3: Path, device: Device, budget: int, layers: int
+) -> None:
+    device.base["large"], device.surplus = 100 * MB, 10 * MB
+
+    async def test(runtime: Runtime, device: Device) -> None:
+        await until(lambda: ready(runtime, "small"))
+        generation = runtime.submit(job("large", 5))
+        await until(lambda: bool(device.worker.running.get("large")))
+        device.worker.finish()
+        await finish(generation)
+        assert (model(runtime, "small")["layers"], model(runtime, "large")["layers"]) == (31, layers)
+
+    models = {"small": {"path": smollm2, "keep_resident": True}, "large": {"path": gemma3}}
+    serve(smollm2, gemma3, device, test, models=models, budget=budget)
+
+
 def test_the_store_is_shown_and_its_progress_told(
     smollm2: Path, gemma3: Path, device: Device, caplog: pytest.LogCaptureFixture
 ) -> None:

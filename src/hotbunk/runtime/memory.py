@@ -93,8 +93,8 @@ class Memory:
         if not entry.cramped and report.placement.device.total >= entry.refused:
             self._denials.pop(entry.served.id, None)
             entry.refused = 0
-        if entry.placement and entry.placement.device.total > self._snapshot().budget:
-            self.refit()  # it takes more than was foretold
+        if report.device.total > report.placement.device.total:
+            self.refit()  # it may not fit any more where it should, and one to be kept leaves less to the others
 
     def failed(self, entry: Entry, placement: Placement) -> None:
         """There was no memory for a placement: something smaller is tried as soon as it is found."""
