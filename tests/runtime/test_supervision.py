@@ -1,11 +1,13 @@
 """What becomes of a device's models and requests when its worker is lost, and when no other can be had at once."""
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from hotbunk.errors import ConfigError, EngineError
+from hotbunk.gateway.metrics import Metrics
 from hotbunk.runtime import Runtime, supervisor
 from hotbunk.runtime.driver import Driver
 from hotbunk.runtime.process import WorkerLost
@@ -117,3 +119,14 @@ def test_what_ended_supervision_does_not_end_the_end(
 
     serve(smollm2, gemma3, device, test, budget=None, devices=TWO)
     assert all(life.closed for life in device.lives)
+
+
+def test_devices_are_told_apart_by_their_names(smollm2: Path, gemma3: Path, device: Device) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        assert [d["name"] for d in runtime.state()["devices"]] == ["rpc:one:1", "rpc:two:2"]
+        assert {m["device"] for m in runtime.state()["models"]} == {"rpc:one:1", "rpc:two:2"}
+        samples = [line.rsplit(" ", 1)[0] for line in Metrics(runtime.state).render().decode().splitlines()]
+        assert 'hotbunk_device_computing_seconds_total{device="rpc:two:2"}' in samples
+        assert all(count == 1 for sample, count in Counter(samples).items() if not sample.startswith("#"))
+
+    serve(smollm2, gemma3, device, test, budget=None, devices=TWO)
