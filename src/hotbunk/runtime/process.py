@@ -20,7 +20,7 @@ import zmq.asyncio
 
 from hotbunk.config import Config, DeviceConfig
 from hotbunk.errors import ConfigError, HotbunkError
-from hotbunk.worker.protocol import Beat, Command, Hello, Report, Shutdown, decode_report, encode
+from hotbunk.worker.protocol import Beat, Command, Hello, Report, Shutdown, address, decode_report, encode
 
 log = logging.getLogger("hotbunk.runtime")
 
@@ -89,7 +89,7 @@ class Worker:
             WorkerLost: it died at once for another reason.
         """
         self._folder = Path(tempfile.mkdtemp(prefix="hotbunk-"))
-        endpoint = f"ipc://{self._folder}/worker"
+        endpoint = address(self._folder)
         self._socket.bind(endpoint)
         options = ["--endpoint", endpoint, "--device", self._device.name, *self._shares.options()]
         options += ["--spill-dir", str(self._spill), "--host-parent-pid", str(os.getpid())]
