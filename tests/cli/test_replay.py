@@ -85,6 +85,8 @@ def test_json_has_all_that_is_printed(
         (["--map", "good"], "--map good: write TRACE_MODEL=SERVER_MODEL; the trace's models are good, chat, elsewhere"),
         (["--map", "gpt=good"], "--map gpt=good: write TRACE_MODEL=SERVER_MODEL"),
         (["--tokens", "9-3"], "--tokens 9-3: not a range of token ids"),
+        (["--tokens", f"1-{10**20}"], f"--tokens 1-{10**20}: not a range of token ids, below 2,147,483,648"),
+        (["--api-key", "clé"], "--api-key has 'é', which no HTTP header takes"),
         (["--slo", "good:tpot=never"], "'never' is not a duration"),
         (["--from", "5m", "--to", "1m"], "--to 60 is not after --from 300"),
         (["--page", "/nowhere/page.html"], "there is no folder /nowhere"),

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hotbunk.config import DeviceConfig
 from hotbunk.placement import Footprint, Placement
-from hotbunk.runtime import driver
+from hotbunk.runtime import Runtime, driver
 from hotbunk.runtime.process import Shares, WorkerLost
 from hotbunk.worker import protocol as wire
+from tests.runtime.rig import settings
 
 MB = 1 << 20
 TOTAL = 1000 * MB
+BUDGET = 900 * MB
 BASE = 20 * MB
 """What a model takes with no layer on the device, unless told."""
 
@@ -35,6 +38,10 @@ class Device:
         """Bytes that every model takes and nobody foretold."""
         self.deadly: set[str] = set()
         """Models that no worker survives opening."""
+        self.gone: set[str] = set()
+        """Models whose files cannot be opened any more."""
+        self.failing: Exception | None = None
+        """What comes of starting a worker, or of making one if it is an ``OSError``."""
         self.lives: list[Simulated] = []
 
     @property
@@ -53,9 +60,11 @@ class Simulated:
         self.hello: wire.Hello | None = None
         self.beat: wire.Beat | None = None
         self.sent: list[wire.Command] = []
+        self.closed = False
         self.loaded: dict[str, int] = {}
         self.running: dict[str, set[int]] = {}
         self.stored: dict[str, tuple[int, int]] = {}
+        self.moving: list[wire.Report] | None = None  # while a list, moves are not complete before ``arrive``
         self.held = asyncio.Event()  # while clear, what is loaded does not arrive
         self.held.set()
         self._reports: asyncio.Queue[wire.Report | Exception] = asyncio.Queue()
@@ -66,6 +75,8 @@ class Simulated:
         return max(0, TOTAL - (0 if self.device.silent else self.device.foreign) - sum(self.loaded.values()))
 
     async def start(self) -> wire.Hello:
+        if self.device.failing:
+            raise self.device.failing
         self.hello = wire.Hello("SIM0", "simulated", TOTAL, self.free, 1, "none", True)
         return self.hello
 
@@ -79,9 +90,10 @@ class Simulated:
         return report
 
     async def close(self) -> None:
-        pass
+        self.closed = True
 
     def die(self) -> None:
+        self.running.clear()
         self._reports.put_nowait(WorkerLost("it was told to die"))
 
     def tick(self, count: int = 1) -> None:
@@ -90,7 +102,16 @@ class Simulated:
             ours = sum(self.loaded.values())
             self.say(wire.Beat(0.0, "", 0, 0, ours, 0, free=self.free, stored=dict(self.stored)))
 
+    def arrive(self) -> None:
+        """All moves under way are complete."""
+        arrived, self.moving = self.moving, None
+        for report in arrived or ():
+            self.say(report)
+
     def say(self, report: wire.Report) -> None:
+        if self.moving is not None and isinstance(report, wire.Loaded | wire.Unloaded):
+            self.moving.append(report)
+            return
         self._reports.put_nowait(report)
 
     def send(self, command: wire.Command) -> None:
@@ -98,6 +119,8 @@ class Simulated:
         match command:
             case wire.Open(model) if model in self.device.deadly:
                 self.die()
+            case wire.Open(model) if model in self.device.gone:
+                self.say(wire.Failed("Open", "no such file", model))
             case wire.Open(model):
                 self.say(wire.Opened(model, 31, 2048, 0, 0.0))
             case wire.Predict():
@@ -136,6 +159,9 @@ class Simulated:
     def _predict(self, asked: wire.Predict) -> None:
         sizes = {layers: self.device.size(asked.model, layers) for layers in range(32)}
         fitting = [n for n in sizes if sizes[n] <= asked.budget] if asked.layers is None else [asked.layers]
+        if asked.model in self.device.gone:
+            self.say(wire.Failed("Predict", "no such file", asked.model))
+            return
         if not fitting:
             self.say(wire.Failed("Predict", "not even with no layer", asked.model))
             return
@@ -159,6 +185,30 @@ class Simulated:
 def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     """Every worker is simulated meanwhile."""
     device = Device()
-    make: Callable[..., Simulated] = lambda config, shares, *_: Simulated(device, config, shares)  # noqa: E731
+
+    def make(config: DeviceConfig, shares: Shares, *_: object) -> Simulated:
+        if isinstance(device.failing, OSError):
+            raise device.failing
+        return Simulated(device, config, shares)
+
     monkeypatch.setattr(driver, "Worker", make)
     yield device
+
+
+def serve(
+    smollm2: Path, gemma3: Path, device: Device, test: Callable[[Runtime, Device], Awaitable[None]], **changes: Any
+) -> None:
+    """Test a runtime whose workers are simulated."""
+
+    async def body() -> None:
+        config = settings(smollm2, gemma3, **{"device": "auto", "budget": BUDGET, **changes})
+        async with Runtime(config) as runtime:
+            await test(runtime, device)
+
+    asyncio.run(asyncio.wait_for(body(), 60))
+
+
+def shown(runtime: Runtime) -> dict[str, Any]:
+    """The device as ``/api/state`` shows it."""
+    found: dict[str, Any] = runtime.state()["devices"][0]
+    return found

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,31 +11,8 @@ import pytest
 from hotbunk.errors import EngineError, UnusableModel
 from hotbunk.runtime import Runtime, memory, supervisor
 from hotbunk.worker import protocol as wire
-from tests.runtime.rig import finish, job, model, refusal, settings, until
-from tests.runtime.simulated import BASE, MB, TOTAL, Device, simulated
-
-BUDGET = 900 * MB
-Test = Callable[[Runtime, Device], Awaitable[None]]
-
-
-@pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
-    with simulated(monkeypatch) as made:
-        yield made
-
-
-def serve(smollm2: Path, gemma3: Path, device: Device, test: Test, **changes: Any) -> None:
-    async def body() -> None:
-        config = settings(smollm2, gemma3, **{"device": "auto", "budget": BUDGET, **changes})
-        async with Runtime(config) as runtime:
-            await test(runtime, device)
-
-    asyncio.run(asyncio.wait_for(body(), 60))
-
-
-def shown(runtime: Runtime) -> dict[str, Any]:
-    found: dict[str, Any] = runtime.state()["devices"][0]
-    return found
+from tests.runtime.rig import finish, job, model, refusal, until
+from tests.runtime.simulated import BASE, BUDGET, MB, TOTAL, Device, serve, shown
 
 
 def ready(runtime: Runtime, name: str) -> bool:
@@ -136,6 +112,38 @@ def test_after_the_bound_on_waiting_it_is_told_why(smollm2: Path, gemma3: Path, 
     serve(smollm2, gemma3, device, test, max_wait=0.5, quantum=0.1)
 
 
+def test_what_the_worker_has_of_a_sequence_that_is_dropped_is_freed(
+    smollm2: Path, gemma3: Path, device: Device
+) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        suspended = asyncio.create_task(refusal(finish(runtime.submit(job("small", 5)))))
+        await until(lambda: bool(device.worker.running.get("small")))
+        device.foreign = TOTAL - BASE
+        while not suspended.done():
+            device.worker.tick()
+            await asyncio.sleep(0.01)
+        assert "there is no room for small" in str(suspended.result())
+        assert [type(c).__name__ for c in device.worker.sent if hasattr(c, "sequence")] == [
+            "Start",
+            "Suspend",
+            "Cancel",
+        ]
+
+    serve(smollm2, gemma3, device, test, max_wait=0.3, quantum=0.1)
+
+
+def test_what_is_left_of_a_sequence_that_failed_is_freed_once(smollm2: Path, gemma3: Path, device: Device) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        failed = asyncio.create_task(refusal(finish(runtime.submit(job("small", 5)))))
+        await until(lambda: bool(device.worker.running.get("small")))
+        [sequence] = device.worker.running["small"]
+        device.worker.say(wire.Failed("Start", "it cannot be evaluated", sequence=sequence))
+        assert str(await failed) == "it cannot be evaluated"
+        assert [c.sequence for c in device.worker.sent if isinstance(c, wire.Cancel)] == [sequence]
+
+    serve(smollm2, gemma3, device, test)
+
+
 def test_at_start_no_more_is_used_than_is_free(smollm2: Path, gemma3: Path, device: Device) -> None:
     device.foreign = TOTAL - 200 * MB
 
@@ -228,6 +236,41 @@ def test_a_model_without_any_memory_is_tried_again_and_harms_nobody(
     serve(smollm2, gemma3, device, test)
 
 
+def test_a_model_is_tried_again_however_often_it_has_failed(
+    smollm2: Path, gemma3: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "BACKOFF", 0.0)
+    device.silent = True
+
+    async def test(runtime: Runtime, device: Device) -> None:
+        device.foreign = TOTAL
+        waiting = asyncio.create_task(finish(runtime.submit(job("small", 5))))
+        await until(lambda: len(device.worker.sent) > 4400)  # a pause that doubles each time is no number any more
+        device.foreign = 0
+        await until(lambda: bool(device.worker.running.get("small")))
+        device.worker.finish()
+        await waiting
+
+    serve(smollm2, gemma3, device, test)
+
+
+def test_a_model_without_memory_whose_file_is_gone_harms_nobody(smollm2: Path, gemma3: Path, device: Device) -> None:
+    device.silent = True
+
+    async def test(runtime: Runtime, device: Device) -> None:
+        device.foreign, device.gone = TOTAL - 200 * MB, {"small"}
+        assert isinstance(await refusal(runtime.load("small", None)), UnusableModel)
+        beats = asyncio.create_task(beating(device))
+        await until(lambda: model(runtime, "small")["short"])
+        generation = runtime.submit(job("large", 5))
+        await until(lambda: bool(device.worker.running.get("large")))
+        beats.cancel()
+        device.worker.finish()
+        await finish(generation)
+
+    serve(smollm2, gemma3, device, test)
+
+
 def test_a_resize_without_memory_ends_in_something_smaller(smollm2: Path, gemma3: Path, device: Device) -> None:
     device.silent = True
 
@@ -293,6 +336,24 @@ def test_what_takes_more_than_the_budget_is_placed_anew(smollm2: Path, gemma3: P
         await until(lambda: 0 < model(runtime, "small")["planned"]["layers"] < 31)
 
     serve(smollm2, gemma3, device, test, budget=BASE + 310 * MB)
+
+
+@pytest.mark.parametrize(("budget", "layers"), [(900 * MB, 30), (895 * MB, 29)])
+def test_others_are_offered_what_one_to_be_kept_really_leaves(
+    smollm2: Path, gemma3: Path, device: Device, budget: int, layers: int
+) -> None:
+    device.base["large"], device.surplus = 100 * MB, 10 * MB
+
+    async def test(runtime: Runtime, device: Device) -> None:
+        await until(lambda: ready(runtime, "small"))
+        generation = runtime.submit(job("large", 5))
+        await until(lambda: bool(device.worker.running.get("large")))
+        device.worker.finish()
+        await finish(generation)
+        assert (model(runtime, "small")["layers"], model(runtime, "large")["layers"]) == (31, layers)
+
+    models = {"small": {"path": smollm2, "keep_resident": True}, "large": {"path": gemma3}}
+    serve(smollm2, gemma3, device, test, models=models, budget=budget)
 
 
 def test_the_store_is_shown_and_its_progress_told(

@@ -1,9 +1,17 @@
-"""What a worker is started with."""
+"""What a worker is started with, and what is left where it is not."""
+
+import asyncio
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from hotbunk.config import Config
+from hotbunk.errors import ConfigError, EngineError
+from hotbunk.measure.wire import worker
+from hotbunk.runtime import Runtime
 from hotbunk.runtime.process import Shares, environment
+from tests.runtime.rig import refusal, settings
 
 
 @pytest.mark.parametrize(
@@ -24,3 +32,29 @@ def test_host_memory_is_shared_evenly() -> None:
     )
     assert Shares.of(config).options()[:4] == ["--host-memory", str(3 << 29), "--arena", "0"]
     assert Shares.of(Config()).options()[:4] == ["--host-memory", "auto", "--arena", "auto"]
+
+
+@pytest.fixture
+def deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for temporary files with a path too long for a socket."""
+    folder = tmp_path / ("d" * 100)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_a_path_too_long_for_a_socket_is_refused(smollm2: Path, gemma3: Path, deep: Path) -> None:
+    error = asyncio.run(refusal(Runtime(settings(smollm2, gemma3)).__aenter__()))
+    assert isinstance(error, ConfigError)
+    assert "set TMPDIR to a folder with a shorter path" in str(error)
+    assert not list(deep.iterdir())
+    with pytest.raises(EngineError, match="set TMPDIR"), worker("cpu"):
+        pass
+    assert not list(deep.iterdir())
+
+
+def test_what_cannot_be_served_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    error = asyncio.run(refusal(Runtime(Config(paths=[tmp_path / "nonexistent"])).__aenter__()))
+    assert isinstance(error, ConfigError)
+    assert not list(tmp_path.iterdir())

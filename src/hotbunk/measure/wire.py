@@ -8,13 +8,14 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from random import Random
 from time import monotonic, perf_counter
 from typing import TypeVar
 
 import zmq
 
-from hotbunk.errors import EngineError, OutOfMemory
+from hotbunk.errors import ConfigError, EngineError, OutOfMemory
 from hotbunk.measure.words import Words
 from hotbunk.placement import Placement
 from hotbunk.sampling import Sampling
@@ -41,6 +42,7 @@ from hotbunk.worker.protocol import (
     Token,
     Unload,
     Unloaded,
+    address,
     decode_report,
     encode,
 )
@@ -72,7 +74,10 @@ class Wire:
     """
 
     def __init__(self, folder: str) -> None:
-        self.endpoint = f"ipc://{folder}/worker"
+        try:
+            self.endpoint = address(Path(folder))
+        except ConfigError as error:
+            raise EngineError(str(error)) from error
         self.hello: Hello
         self.beat: Beat | None = None
         self.excess = 0
@@ -224,7 +229,7 @@ def worker(device: str, threads: int | None = None, *options: str) -> Iterator[W
     """A worker process of its own, with more ``options`` if wanted; killed at the end if it does not leave.
 
     Raises:
-        EngineError: there is no such device.
+        EngineError: there is no such device, or no room for the name of a socket.
     """
     # here and not above: it brings libllama with it, which --help can do without
     from hotbunk.runtime.process import environment

@@ -86,8 +86,14 @@ class Endpoint:
     """One client for all requests, with as many connections as they need. To be entered before it is used."""
 
     def __init__(self, url: str, key: str | None = None) -> None:
-        """``url`` may end in ``/v1`` or not; ``key`` is sent as a bearer's token."""
+        """``url`` may end in ``/v1`` or not; ``key`` is sent as a bearer's token.
+
+        Raises:
+            ConfigError: one of them cannot be.
+        """
         self.url = url.rstrip("/").removesuffix("/v1")
+        if odd := sorted({c for c in key or "" if not (c.isascii() and c.isprintable())}):
+            raise ConfigError(f"--api-key has {', '.join(map(repr, odd))}, which no HTTP header takes; give it anew")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         timeout = httpx.Timeout(None, connect=_CONNECT)
         try:

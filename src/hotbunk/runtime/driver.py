@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any, Literal
 
 from hotbunk.config import Config, DeviceConfig
-from hotbunk.errors import Overloaded
+from hotbunk.errors import EngineError, Overloaded, UnusableModel
 from hotbunk.models import Served
 from hotbunk.runtime import view
 from hotbunk.runtime.catalog import Entry
@@ -54,10 +54,14 @@ class Driver:
         self._scheduler = Scheduler(device.budget or 0, policy)
         shares = Shares.of(config)
         self._supervisor = Supervisor(
-            lambda: Worker(device, shares, spill, config.hang_after), self._take, self._lose, self._restore
+            lambda: Worker(device, shares, spill, config.hang_after),
+            self._take,
+            self._lose,
+            self._wait_on,
+            self._restore,
         )
-        self._orders = Orders(self.entries, self._supervisor.ask, self._tell, self._view)
-        self._memory = Memory(self.entries, self._supervisor.ask, self._tell, self._view, policy.splits)
+        self._memory = Memory(self.entries, self._ask, self._tell, self._view, policy.splits)
+        self._orders = Orders(self.entries, self._ask, self._tell, self._view, self._memory.shortage)
         send = self._supervisor.send
         self._moves = Moves(self.entries, send, self._tell, self._view, self._memory, self._orders, self._journal)
         self._learning = Learning(self.jobs, Knowledge(config.store))
@@ -225,6 +229,9 @@ class Driver:
         self._tell(events.Finished(monotonic(), job.job.model, job.number, len(job.generated)))
 
     def _drop(self, job: LiveGeneration, why: str) -> None:
+        """End it with an error; whatever the worker has of it, its suspended state too, is freed."""
+        if job.working and not job.cancelled:  # else it is freed already
+            self._supervisor.send(wire.Cancel(job.number))
         self._end(job, wire.Ended(job.number, "error", why))
 
     def _suspended(self, report: wire.Suspended) -> None:
@@ -244,6 +251,7 @@ class Driver:
         self._memory.hear(beat)
         if self._view().budget < before:
             self._supervisor.send(wire.Trim(max(0, self._view().free)))
+        self._orders.hear()
         for sequence, why in list(self._memory.overdue(self._wait)):
             self._drop(self.jobs[sequence], why)
 
@@ -251,7 +259,6 @@ class Driver:
         log.warning("the worker could not %s %s: %s", report.command.lower(), report.model or "", report.message)
         if report.sequence is not None:
             if job := self.jobs.get(report.sequence):
-                self._supervisor.send(wire.Cancel(report.sequence))  # whatever is left of it there
                 self._drop(job, report.message)
         elif report.model in self.entries and report.command in ("Load", "Resize"):
             entry = self.entries[report.model]
@@ -262,6 +269,7 @@ class Driver:
         """The model cannot be served any more, nor those who wait for it."""
         for job in [j for j in self.jobs.values() if j.job.model == entry.served.id]:
             self._drop(job, entry.problem or "")
+        self._orders.failed(entry.served.id, UnusableModel(entry.problem or ""))
         self._tell(events.Removed(monotonic(), entry.served.id))
 
     # ------------------------------------------------------------ loss and recovery
@@ -283,10 +291,36 @@ class Driver:
             if self._moves.strike(self.entries[model], "the worker was lost while it loaded the model"):
                 self._give_up(self.entries[model])
 
+    def _wait_on(self, error: Exception) -> None:
+        """There is no worker yet. Who has begun keeps waiting for one, the others no longer than they were promised."""
+        since = monotonic() - self._wait
+        late = [s.id for m in self._view().queued for s in m.newcomers if s.arrived <= since]
+        for sequence in late:
+            why = (
+                f"no worker of {self.device.name} has come up for it within {self._wait:g} s: {error}; ask again later"
+            )
+            self._drop(self.jobs[sequence], why)
+
+    async def _ask(self, command: wire.Open | wire.Predict) -> wire.Opened | wire.Predicted:
+        """Ask the worker. Until it is restored it does nothing else: what it is asked then is what kills it."""
+        alone = not self._view().up
+        try:
+            return await self._supervisor.ask(command)
+        except WorkerLost:
+            entry = self.entries[command.model]
+            if alone and self._moves.strike(entry, "the worker was lost while it opened the file"):
+                self._give_up(entry)
+            raise
+
     async def _restore(self) -> None:
         for entry in self.entries.values():
             if entry.placement and not entry.problem:
-                await self._supervisor.ask(wire.Open(entry.served.id, str(entry.served.path)))
+                try:
+                    await self._ask(wire.Open(entry.served.id, str(entry.served.path)))
+                except EngineError as error:  # its file is gone, or another one by now: the others' are not
+                    log.error("%s cannot be served any more: %s", entry.served.id, error)
+                    entry.problem = f"a new worker could not open it: {error}"
+                    self._give_up(entry)
         hello, headroom = self._supervisor.worker.hello, self._memory.headroom
         if hello and headroom:  # else the survey goes on, and begins when it is done
             await self._memory.begin(headroom.configured, hello)

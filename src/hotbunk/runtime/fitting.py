@@ -62,9 +62,11 @@ async def _offer(entry: Entry, room: int, ask: Ask) -> Placement | None:
     except EngineError:
         if most == room:
             return None
-    least = await _predict(entry, 0, 0, ask)
-    size = least.device.total
-    return least if size <= room and size < entry.refused else None
+    with suppress(EngineError):  # the file is gone, perhaps
+        least = await _predict(entry, 0, 0, ask)
+        if least.device.total <= room and least.device.total < entry.refused:
+            return least
+    return None
 
 
 async def _rungs(entry: Entry, ask: Ask) -> AsyncIterator[Placement]:

@@ -93,14 +93,14 @@ class Memory:
         if not entry.cramped and report.placement.device.total >= entry.refused:
             self._denials.pop(entry.served.id, None)
             entry.refused = 0
-        if entry.placement and entry.placement.device.total > self._snapshot().budget:
-            self.refit()  # it takes more than was foretold
+        if report.device.total > report.placement.device.total:
+            self.refit()  # it may not fit any more where it should, and one to be kept leaves less to the others
 
     def failed(self, entry: Entry, placement: Placement) -> None:
         """There was no memory for a placement: something smaller is tried as soon as it is found."""
         model = entry.served.id
         self._denials[model] = times = self._denials.get(model, 0) + 1
-        self._pardons[model] = monotonic() + min(CAUTION * 2 ** (times - 1), 3600.0)
+        self._pardons[model] = monotonic() + _doubled(CAUTION, times, 3600.0)
         entry.refused = placement.device.total
         self._held.add(model)
         self._reading.clear()
@@ -117,7 +117,18 @@ class Memory:
             for sequence in model.queue:
                 since = max(sequence.since, entry.short) if sequence.started else sequence.since
                 if now - since >= wait:
-                    yield sequence.id, self._shortage(entry)
+                    yield sequence.id, self.shortage(entry)
+
+    def shortage(self, entry: Entry) -> str:
+        """Why a model waits for room, and what to do."""
+        headroom = self.headroom
+        assert headroom
+        budget, configured = brief_size(headroom.budget), brief_size(headroom.configured)
+        return (
+            f"there is no room for {entry.served.id} on the device, not even with all its layers on the host: of the "
+            f"budget of {configured} only {budget} can be used, since others hold {brief_size(self._foreign)} of the "
+            "device's memory; free some of it, or ask again later"
+        )
 
     def refit(self) -> None:
         """Begin to find out anew what each model is offered."""
@@ -158,7 +169,7 @@ class Memory:
         """Let the models that failed be tried again: at once where something smaller was found, else later."""
         for name in list(self._held):
             entry, model = self._entries[name], self._snapshot().models.get(name)
-            later = min(BACKOFF * 2 ** (self._denials.get(name, 1) - 1), 30.0) if entry.short else 0.0
+            later = _doubled(BACKOFF, self._denials.get(name, 1), 30.0) if entry.short else 0.0
             if not entry.short:
                 self._held.discard(name)
             if model and not model.resident:
@@ -182,16 +193,11 @@ class Memory:
             if model.bytes < offer.device.total <= snapshot.free + model.bytes:
                 self._tell(events.Wanted(monotonic(), model.id, offer, "there is more device memory again"))
 
-    def _shortage(self, entry: Entry) -> str:
-        headroom = self.headroom
-        assert headroom
-        budget, configured = brief_size(headroom.budget), brief_size(headroom.configured)
-        return (
-            f"there is no room for {entry.served.id} on the device, not even with all its layers on the host: of the "
-            f"budget of {configured} only {budget} can be used, since others hold {brief_size(self._foreign)} of the "
-            "device's memory; free some of it, or ask again later"
-        )
-
     @property
     def _foreign(self) -> int:
         return (self.headroom.foreign or 0) if self.headroom else 0
+
+
+def _doubled(pause: float, times: int, most: float) -> float:
+    """A pause that doubles from time to time; what is beyond any use may be beyond all numbers too."""
+    return min(pause * 2.0 ** min(times - 1, 20), most)

@@ -71,7 +71,7 @@ class Moves:
             entry.costs.loads.append(now - begin)
         self._tell(events.Loaded(now, report.model, report.placement, report.device, _bounds(entry)))
         self._memory.loaded(entry, report)
-        self._orders.settle(report.model)
+        self._orders.moved(report.model, report.placement)
 
     def unloaded(self, report: wire.Unloaded) -> None:
         """A model has left."""
@@ -84,7 +84,7 @@ class Moves:
         if entry.costs:
             entry.costs.leaves.append(now - entry.left)
         self._tell(events.Unloaded(now, report.model, _bounds(entry)))
-        if self._orders.settle(report.model):
+        if self._orders.moved(report.model, None):
             self._send(wire.Trim(0))  # who unloads by hand wants the memory
 
     def failed(self, report: wire.Failed, entry: Entry) -> bool:
@@ -93,7 +93,7 @@ class Moves:
         Want of memory is nobody's fault: something smaller is tried.
         """
         self._journal.moved(entry.served.id, "load", "resize", failed=report.message)
-        self._orders.settle(entry.served.id, UnusableModel(report.message))
+        self._orders.failed(entry.served.id, UnusableModel(report.message))
         self._send(wire.Unload(entry.served.id))  # whatever is left of it there
         if report.memory and entry.sent:
             self._memory.failed(entry, entry.sent)

@@ -4,16 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from time import monotonic
 
-from hotbunk.errors import BadRequest, EngineError
+from hotbunk.errors import BadRequest, EngineError, UnusableModel
 from hotbunk.placement import Placement
 from hotbunk.runtime.catalog import Entry, form
 from hotbunk.runtime.fitting import Ask
 from hotbunk.scheduler import Phase, Snapshot, actions, events
 from hotbunk.units import brief_size
 from hotbunk.worker.protocol import Predict, Predicted
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Order:
+    """What somebody waits for: that a model stands, in that form if one is given, or that it has left."""
+
+    stands: bool
+    placement: Placement | None
+    done: asyncio.Future[None]
+
+    def met(self, there: Placement | None) -> bool:
+        """Whether this is met by a model that has come to stand at ``there``, or has left (None)."""
+        if there is None or not self.stands:
+            return self.stands == (there is not None)
+        return self.placement is None or form(self.placement) == form(there)
+
+    def event(self, model: str) -> events.Event:
+        """What tells the scheduler."""
+        now = monotonic()
+        return events.Wanted(now, model, self.placement) if self.stands else events.Dismissed(now, model)
+
+    def settle(self, error: Exception | None = None) -> None:
+        """Answer whoever waits."""
+        if self.done.done():
+            return
+        if error:
+            self.done.set_exception(error)
+        else:
+            self.done.set_result(None)
 
 
 class Orders:
@@ -25,10 +56,12 @@ class Orders:
         ask: Ask,
         tell: Callable[[events.Event], list[actions.Decision | actions.Wake]],
         snapshot: Callable[[], Snapshot],
+        shortage: Callable[[Entry], str],
     ) -> None:
-        """``tell`` gives events to the scheduler whose view ``snapshot`` is."""
+        """``tell`` gives events to the scheduler whose view ``snapshot`` is; ``shortage`` says why there is no room."""
         self._entries, self._ask, self._tell, self._snapshot = entries, ask, tell, snapshot
-        self._moves: dict[str, asyncio.Future[None]] = {}
+        self._shortage = shortage
+        self._orders: defaultdict[str, list[_Order]] = defaultdict(list)
 
     async def load(self, name: str, layers: int | None) -> None:
         """Have a model loaded, with ``layers`` on the device or as many as fit; returns when it is.
@@ -40,27 +73,53 @@ class Orders:
         placement = await self._priced(self._entries[name], layers) if layers is not None else None
         model = self._snapshot().models[name]
         if model.phase is not Phase.READY or (placement and form(model.placement) != form(placement)):
-            await self._moved(name, events.Wanted(monotonic(), name, placement))
+            await self._obeyed(name, True, placement)
 
     async def unload(self, name: str) -> None:
         """Have a model leave the device; its running sequences are preempted and wait for it to come back."""
         if self._snapshot().models[name].resident:
-            await self._moved(name, events.Dismissed(monotonic(), name))
+            await self._obeyed(name, False)
 
-    def settle(self, name: str, error: Exception | None = None) -> bool:
-        """The model has moved, or could not; whether somebody had ordered it."""
-        future = self._moves.pop(name, None)
-        if future and not future.done():
-            if error:
-                future.set_exception(error)
-            else:
-                future.set_result(None)
-        return future is not None
+    def moved(self, name: str, there: Placement | None) -> bool:
+        """The model has come to stand at ``there``, or has left (None); whether somebody had ordered that.
+
+        What was ordered while it was on the way to something else is ordered again.
+        """
+        orders = self._orders.pop(name, [])
+        met = [order for order in orders if order.met(there)]
+        for order in met:
+            order.settle()
+        for order in orders:
+            if order not in met:
+                self._give(name, order)
+        return bool(met)
+
+    def failed(self, name: str, error: Exception) -> None:
+        """The model could not be loaded or resized, and has left the device."""
+        for order in self._orders.pop(name, []):
+            order.settle(error if order.stands else None)
 
     def abandon(self, error: Exception) -> None:
         """None of the moves will be done."""
-        for name in list(self._moves):
-            self.settle(name, error)
+        for name in list(self._orders):
+            for order in self._orders.pop(name):
+                order.settle(error)
+
+    def hear(self) -> None:
+        """A load for which there is no room any more is not waited for; one that came to nothing is ordered again."""
+        for name, orders in list(self._orders.items()):
+            model = self._snapshot().models.get(name)
+            if error := self._short(name):
+                self.failed(name, error)
+            elif model and not model.resident and model.wanted is None:
+                for order in orders:
+                    self._tell(order.event(name))
+
+    def _short(self, name: str) -> Exception | None:
+        entry, model = self._entries[name], self._snapshot().models.get(name)
+        if entry.short is None or model is None or model.resident:
+            return None
+        return UnusableModel(self._shortage(entry))
 
     async def _priced(self, entry: Entry, layers: int) -> Placement:
         if not 0 <= layers <= entry.layers:
@@ -85,12 +144,20 @@ class Orders:
         assert isinstance(answer, Predicted)
         return answer.placement
 
-    async def _moved(self, name: str, order: events.Event) -> None:
-        """Give an order and wait until the model has moved."""
-        future = self._moves.setdefault(name, asyncio.get_running_loop().create_future())
-        decided = self._tell(order)
-        moving = self._snapshot().models[name]
-        if moving.phase is Phase.READY and not any(isinstance(a, actions.Move) for a in decided):
-            self.settle(name)
-            raise BadRequest(f"there is no room for {name} in that form now; unload another model first", "layers")
-        await asyncio.shield(future)
+    async def _obeyed(self, name: str, stands: bool, placement: Placement | None = None) -> None:
+        """Give an order and wait until it has been obeyed."""
+        order = _Order(stands, placement, asyncio.get_running_loop().create_future())
+        self._give(name, order)
+        await order.done
+
+    def _give(self, name: str, order: _Order) -> None:
+        """Tell the scheduler; it does not hear while the model is on its way, but what comes of that is heard here."""
+        if order.stands and (error := self._short(name)):
+            order.settle(error)
+            return
+        self._orders[name].append(order)
+        self._tell(order.event(name))
+        if order.stands and self._snapshot().models[name].phase is Phase.READY:
+            self._orders[name].remove(order)
+            why = f"there is no room for {name} in that form now; unload another model first"
+            order.settle(BadRequest(why, "layers"))

@@ -20,7 +20,7 @@ import zmq.asyncio
 
 from hotbunk.config import Config, DeviceConfig
 from hotbunk.errors import ConfigError, HotbunkError
-from hotbunk.worker.protocol import Beat, Command, Hello, Report, Shutdown, decode_report, encode
+from hotbunk.worker.protocol import Beat, Command, Hello, Report, Shutdown, address, decode_report, encode
 
 log = logging.getLogger("hotbunk.runtime")
 
@@ -64,7 +64,7 @@ class Worker:
     def __init__(self, device: DeviceConfig, shares: Shares, spill: Path, hang: float) -> None:
         """``spill``: folder for what ``shares`` does not hold; ``hang``: seconds that one operation may last."""
         self._device, self._shares, self._spill, self._hang = device, shares, spill, hang
-        self._folder = Path(tempfile.mkdtemp(prefix="hotbunk-"))
+        self._folder: Path | None = None
         self._context = zmq.asyncio.Context()
         self._socket = self._context.socket(zmq.PAIR)
         self._socket.set_hwm(0)
@@ -88,7 +88,8 @@ class Worker:
             ConfigError: it will not serve this device; the message is its own.
             WorkerLost: it died at once for another reason.
         """
-        endpoint = f"ipc://{self._folder}/worker"
+        self._folder = Path(tempfile.mkdtemp(prefix="hotbunk-"))
+        endpoint = address(self._folder)
         self._socket.bind(endpoint)
         options = ["--endpoint", endpoint, "--device", self._device.name, *self._shares.options()]
         options += ["--spill-dir", str(self._spill), "--host-parent-pid", str(os.getpid())]
@@ -163,7 +164,8 @@ class Worker:
             await asyncio.gather(*self._tasks)
         self._socket.close()
         self._context.term()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:

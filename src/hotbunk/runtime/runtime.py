@@ -36,8 +36,8 @@ class Runtime:
         self._home: dict[str, Driver] = {}
 
     async def __aenter__(self) -> Runtime:
-        models = served(self._config)
         try:
+            models = served(self._config)
             for driver in self._drivers:  # all of them first: nothing else runs while a machine is measured
                 await driver.begin()
             for driver, mine in zip(self._drivers, _assign(models, self._drivers), strict=True):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from hotbunk.errors import ConfigError, EngineError
+from hotbunk.errors import EngineError, HotbunkError
 from hotbunk.runtime.process import Worker, WorkerLost
 from hotbunk.worker.protocol import Command, Failed, Hello, Open, Opened, Predict, Predicted, Report
 
@@ -22,7 +21,8 @@ class Supervisor:
     """One device's worker through all its lives.
 
     ``make`` makes a worker, ``take`` gets every report that is no answer to ``ask``, ``lost`` is called when a worker
-    has died, ``restored`` awaited when another is up, before ``take`` is trusted with work again.
+    has died, ``failed`` each time that no other could be started, ``restored`` awaited when one is up, before ``take``
+    is trusted with work again.
     """
 
     def __init__(
@@ -30,9 +30,10 @@ class Supervisor:
         make: Callable[[], Worker],
         take: Callable[[Report], None],
         lost: Callable[[], None],
+        failed: Callable[[Exception], None],
         restored: Callable[[], Awaitable[None]],
     ) -> None:
-        self._make, self._take, self._lost, self._restored = make, take, lost, restored
+        self._make, self._take, self._lost, self._failed, self._restored = make, take, lost, failed, restored
         self.worker = make()
         self.restarts = 0
         self._answers: dict[str, asyncio.Future[Report]] = {}
@@ -84,11 +85,12 @@ class Supervisor:
 
     async def close(self) -> None:
         """End the worker for good."""
-        for task in (self._life, self._reading):
-            if task:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, WorkerLost):
-                    await task
+        await _over(self._life)
+        await self._part()
+
+    async def _part(self) -> None:
+        """From this worker nothing is heard any more."""
+        await _over(self._reading)
         await self.worker.close()
 
     def _listen(self) -> asyncio.Task[None]:
@@ -97,7 +99,11 @@ class Supervisor:
 
     async def _read(self, worker: Worker) -> None:
         while True:
-            report = await worker.receive()
+            try:
+                report = await worker.receive()
+            except WorkerLost as lost:
+                self._drop(lost)
+                raise
             if isinstance(report, Opened | Predicted) or (isinstance(report, Failed) and report.command in _ASKED):
                 future = self._answers.pop(report.model or "", None)
                 if future and not future.done():
@@ -115,17 +121,17 @@ class Supervisor:
                 await self._reading
             except WorkerLost as lost:
                 log.error("%s; starting another", lost)
-                self._drop(lost)
             self._lost()
             await self._replace()
 
     async def _replace(self) -> None:
         """Start workers until one is up, more and more slowly."""
-        for attempt in itertools.count():
-            await self.worker.close()
-            self.worker = self._make()
-            self.restarts += 1
+        pause = 0.25
+        while True:
+            await self._part()
             try:
+                self.worker = self._make()
+                self.restarts += 1
                 await self.worker.start()
                 self._reading = reading = self._listen()
                 restoring = asyncio.ensure_future(self._restored())
@@ -134,10 +140,11 @@ class Supervisor:
                     restoring.cancel()
                     await reading
                 return await restoring
-            except (WorkerLost, ConfigError, EngineError) as error:
-                log.error("no new worker yet: %s", error)
+            except Exception as error:  # the system's too: it may be out of processes or of memory, but not for ever
+                log.error("no new worker yet: %s", error, exc_info=not isinstance(error, HotbunkError | OSError))
                 self._drop(WorkerLost(str(error)))
-            await asyncio.sleep(min(SLOWEST, 0.5 * 2**attempt))
+                self._failed(error)
+            await asyncio.sleep(pause := min(SLOWEST, 2 * pause))
 
     def _drop(self, lost: WorkerLost) -> None:
         """Whoever asked the worker that is gone gets no answer; whoever asks now waits for the next."""
@@ -146,6 +153,13 @@ class Supervisor:
             if not future.done():
                 future.set_exception(lost)
         self._answers.clear()
+
+
+async def _over(task: asyncio.Task[None] | None) -> None:
+    """End a task; if something else has ended it before, that has been told."""
+    if task:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 _ASKED = {"Open", "Predict"}

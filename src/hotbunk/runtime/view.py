@@ -20,7 +20,8 @@ def device(
     """The device and its worker; ``free`` and ``foreign`` are None where the driver does not tell."""
     hello, beat = worker.hello or _UNKNOWN, worker.beat or _SILENT
     return {
-        "name": hello.device or spec,
+        # to its worker every RPC device is the first one
+        "name": spec if spec.startswith("rpc:") else hello.device or spec,
         "spec": spec,
         "description": hello.description,
         "up": snapshot.up,

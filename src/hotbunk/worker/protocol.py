@@ -7,10 +7,13 @@ on a model (open, load, unload, resize) is under way at a time: the runtime wait
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from hotbunk.errors import ConfigError
 from hotbunk.placement import Footprint, Placement
 from hotbunk.sampling import Sampling
 
@@ -283,3 +286,21 @@ Report = Hello | Opened | Predicted | Loaded | Unloaded | Produced | Ended | Sus
 encode = msgspec.msgpack.Encoder().encode
 decode_command = msgspec.msgpack.Decoder(Command).decode
 decode_report = msgspec.msgpack.Decoder(Report).decode
+
+_LONGEST = 107
+"""Bytes of a path that name a socket, at the most."""
+
+
+def address(folder: Path) -> str:
+    """Where a worker's socket is, in a folder of its own.
+
+    Raises:
+        ConfigError: the system takes no path that long.
+    """
+    path = folder / "worker"
+    if (size := len(os.fsencode(path))) > _LONGEST:
+        raise ConfigError(
+            f"the socket of a worker would be {path}, of {size} bytes, but its path may have {_LONGEST}: set TMPDIR to "
+            "a folder with a shorter path"
+        )
+    return f"ipc://{path}"

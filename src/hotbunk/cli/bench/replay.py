@@ -30,6 +30,8 @@ __all__ = ["replay"]
 LATE = 0.05
 """Seconds by which a request may be sent too late before it is told."""
 _INTERRUPTED = 130
+_IDS = 1 << 31
+"""Token ids that there can be; vocabularies number them in 32 bits."""
 
 
 def replay(
@@ -172,8 +174,8 @@ def _prompts(seed: int, tokens: str) -> Prompts:
     from hotbunk.replay.prompts import Prompts
 
     low, _, high = tokens.partition("-")
-    if not (low.isdecimal() and high.isdecimal() and int(low) <= int(high)):
-        raise ConfigError(f"--tokens {tokens}: not a range of token ids; write it like 1000-20000")
+    if not (low.isdecimal() and high.isdecimal() and int(low) <= int(high) < _IDS):
+        raise ConfigError(f"--tokens {tokens}: not a range of token ids, below {_IDS:,}; write it like 1000-20000")
     return Prompts(seed, int(low), int(high))
 
 

@@ -1,0 +1,130 @@
+"""Loads and unloads by hand: each is answered, and not before it has been obeyed."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from hotbunk.errors import BadRequest, UnusableModel
+from hotbunk.runtime import Runtime
+from hotbunk.worker import protocol as wire
+from tests.runtime.rig import finish, job, model, refusal, until
+from tests.runtime.simulated import BASE, MB, TOTAL, Device, serve
+
+
+def orders(device: Device) -> list[tuple[str, int | None]]:
+    """What the worker was told to do with ``small``."""
+    moves = (c for c in device.worker.sent if isinstance(c, wire.Load | wire.Resize | wire.Unload))
+    return [
+        (type(c).__name__, None if isinstance(c, wire.Unload) else c.placement.layers)
+        for c in moves
+        if c.model == "small"
+    ]
+
+
+def predicted(device: Device) -> int | None:
+    """The layers that the worker was last asked about."""
+    return next(c.layers for c in reversed(device.worker.sent) if isinstance(c, wire.Predict))
+
+
+def state(runtime: Runtime) -> str:
+    return str(model(runtime, "small")["state"])
+
+
+def test_what_is_ordered_to_come_while_it_leaves_comes(smollm2: Path, gemma3: Path, device: Device) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        await runtime.load("small", 10)
+        device.worker.moving = []
+        leaving = asyncio.create_task(runtime.unload("small"))
+        await until(lambda: state(runtime) == "leaving")
+        loading = asyncio.create_task(runtime.load("small", None))
+        other = asyncio.create_task(runtime.load("small", 20))
+        await until(lambda: predicted(device) == 20)
+        device.worker.arrive()
+        await leaving
+        assert (await loading)["state"] == "ready"
+        assert (await other)["layers"] == 20
+
+    serve(smollm2, gemma3, device, test)
+
+
+@pytest.mark.parametrize("before", [None, 10])
+def test_what_is_ordered_to_leave_while_it_comes_leaves(
+    smollm2: Path, gemma3: Path, device: Device, before: int | None
+) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        if before:
+            await runtime.load("small", before)
+        device.worker.moving = []
+        coming = asyncio.create_task(runtime.load("small", 20))
+        await until(lambda: state(runtime) in ("loading", "resizing"))
+        leaving = asyncio.create_task(runtime.unload("small"))
+        await asyncio.sleep(0)
+        device.worker.arrive()
+        assert (await leaving)["state"] == "absent"
+        await coming
+        assert orders(device)[-1] == ("Unload", None)
+
+    serve(smollm2, gemma3, device, test)
+
+
+def test_what_is_ordered_in_another_form_while_it_comes_takes_that(smollm2: Path, gemma3: Path, device: Device) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        whole, part = await asyncio.gather(runtime.load("small", None), runtime.load("small", 7))
+        assert whole["state"] == "ready"
+        assert part["layers"] == 7
+
+    serve(smollm2, gemma3, device, test)
+
+
+def test_another_form_that_finds_no_room_is_refused(smollm2: Path, gemma3: Path, device: Device) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        await runtime.load("large", None)
+        generation = runtime.submit(job("large", 5))
+        await until(lambda: bool(device.worker.running.get("large")))
+        await runtime.load("small", 3)
+        error = await refusal(runtime.load("small", 31))
+        assert isinstance(error, BadRequest)
+        assert "there is no room for small in that form now" in str(error)
+        device.worker.finish()
+        await finish(generation)
+
+    serve(smollm2, gemma3, device, test, budget=700 * MB)
+
+
+def test_a_load_for_which_there_is_no_room_is_refused(smollm2: Path, gemma3: Path, device: Device) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        device.foreign = TOTAL - BASE
+        device.worker.tick(2)
+        await until(lambda: bool(model(runtime, "small")["short"]))
+        error = await refusal(runtime.load("small", None))
+        assert isinstance(error, UnusableModel)
+        assert "there is no room for small on the device" in str(error)
+
+    serve(smollm2, gemma3, device, test)
+
+
+@pytest.mark.parametrize(("layer", "found"), [(10 * MB, "26 layers"), (0, "there is no room for small on the device")])
+def test_a_load_ordered_after_one_that_found_no_memory_gets_less_or_is_refused(
+    smollm2: Path, gemma3: Path, device: Device, layer: int, found: str
+) -> None:
+    device.silent, device.base["small"], device.layer["small"] = True, 40 * MB, layer
+
+    async def order(runtime: Runtime) -> str:
+        try:
+            return f"{(await runtime.load('small', None))['layers']} layers"
+        except UnusableModel as error:
+            return str(error)
+
+    async def test(runtime: Runtime, device: Device) -> None:
+        device.worker.tick(3)
+        await until(lambda: runtime.state()["devices"][0]["foreign"] == 0)
+        device.foreign = TOTAL - (300 * MB if layer else 10 * MB)
+        assert await order(runtime) == "out of memory"
+        waiting = asyncio.create_task(order(runtime))  # until a beat says what is free now
+        while not waiting.done():
+            device.worker.tick()
+            await asyncio.sleep(0.01)
+        assert found in waiting.result()
+
+    serve(smollm2, gemma3, device, test)

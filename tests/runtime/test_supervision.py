@@ -1,0 +1,132 @@
+"""What becomes of a device's models and requests when its worker is lost, and when no other can be had at once."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from hotbunk.errors import ConfigError, EngineError
+from hotbunk.gateway.metrics import Metrics
+from hotbunk.runtime import Runtime, supervisor
+from hotbunk.runtime.driver import Driver
+from hotbunk.runtime.process import WorkerLost
+from tests.runtime.rig import finish, job, model, refusal, until
+from tests.runtime.simulated import BUDGET, Device, serve, shown
+
+TWO = [{"name": "rpc:one:1", "budget": BUDGET}, {"name": "rpc:two:2", "budget": BUDGET}]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next worker is started without a pause."""
+    monkeypatch.setattr(supervisor, "SLOWEST", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("how", "said", "restarts"),
+    [
+        ("gone", "a new worker could not open it: no such file", 1),
+        ("deadly", "could not be loaded 3 times: the worker was lost while it opened the file", 4),
+    ],
+)
+def test_a_model_that_cannot_be_opened_again_leaves_the_others(
+    smollm2: Path, gemma3: Path, device: Device, how: str, said: str, restarts: int
+) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        lost = asyncio.create_task(refusal(finish(runtime.submit(job("large", 5)))))
+        kept = asyncio.create_task(finish(runtime.submit(job("small", 5))))
+        await until(lambda: all(s["state"] == "running" for s in runtime.state()["sequences"]))
+        getattr(device, how).add("large")
+        device.worker.die()
+        error = await lost
+        assert isinstance(error, EngineError)
+        assert said in str(error)
+        assert model(runtime, "large")["problem"] == str(error)
+        await until(lambda: bool(device.worker.running.get("small")))
+        device.worker.finish()
+        await kept
+        assert shown(runtime)["restarts"] == restarts
+
+    serve(smollm2, gemma3, device, test)
+
+
+@pytest.mark.parametrize(
+    "error", [BlockingIOError("out of processes"), WorkerLost("it died"), ConfigError("no device")]
+)
+def test_a_worker_is_had_as_soon_as_the_system_allows(
+    smollm2: Path, gemma3: Path, device: Device, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        answer = asyncio.create_task(finish(runtime.submit(job("small", 5))))
+        await until(lambda: bool(device.worker.running.get("small")))
+        device.failing = error
+        device.worker.die()
+        await until(lambda: len(caplog.records) > 1100)  # a pause that doubles each time is no number any more
+        assert f"no new worker yet: {error}" in caplog.messages
+        assert not shown(runtime)["up"]
+        device.failing = None
+        await until(lambda: bool(device.worker.running.get("small")))
+        device.worker.finish()
+        await answer
+
+    serve(smollm2, gemma3, device, test)
+
+
+def test_without_a_worker_nobody_new_waits_beyond_the_bound_and_who_has_begun_goes_on(
+    smollm2: Path, gemma3: Path, device: Device
+) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        begun = asyncio.create_task(finish(runtime.submit(job("small", 5))))
+        await until(lambda: bool(device.worker.running.get("small")))
+        device.failing = OSError("out of memory")
+        device.worker.die()
+        await until(lambda: not shown(runtime)["up"])
+        error = await refusal(finish(runtime.submit(job("small", 5))))
+        assert str(error) == "no worker of auto has come up for it within 0.3 s: out of memory; ask again later"
+        device.failing = None
+        await until(lambda: bool(device.worker.running.get("small")))
+        device.worker.finish()
+        await begun
+
+    serve(smollm2, gemma3, device, test, max_wait=0.3, quantum=0.1)
+
+
+def test_an_end_in_the_midst_of_a_replacement_is_one(smollm2: Path, gemma3: Path, device: Device) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        device.failing = OSError("out of memory")
+        device.worker.die()
+        await until(lambda: not shown(runtime)["up"])
+
+    serve(smollm2, gemma3, device, test)
+    assert all(life.closed for life in device.lives)
+
+
+def test_what_ended_supervision_does_not_end_the_end(
+    smollm2: Path, gemma3: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = []
+
+    def fail(_: Driver) -> None:
+        failed.append(1)
+        raise OSError("a bug")
+
+    monkeypatch.setattr(Driver, "_lose", fail)
+
+    async def test(runtime: Runtime, device: Device) -> None:
+        device.lives[0].die()
+        await until(lambda: bool(failed))
+
+    serve(smollm2, gemma3, device, test, budget=None, devices=TWO)
+    assert all(life.closed for life in device.lives)
+
+
+def test_devices_are_told_apart_by_their_names(smollm2: Path, gemma3: Path, device: Device) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        assert [d["name"] for d in runtime.state()["devices"]] == ["rpc:one:1", "rpc:two:2"]
+        assert {m["device"] for m in runtime.state()["models"]} == {"rpc:one:1", "rpc:two:2"}
+        samples = [line.rsplit(" ", 1)[0] for line in Metrics(runtime.state).render().decode().splitlines()]
+        assert 'hotbunk_device_computing_seconds_total{device="rpc:two:2"}' in samples
+        assert all(count == 1 for sample, count in Counter(samples).items() if not sample.startswith("#"))
+
+    serve(smollm2, gemma3, device, test, budget=None, devices=TWO)
