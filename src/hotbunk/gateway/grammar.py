@@ -8,13 +8,11 @@ from typing import Any
 from llama_cpp.llama_grammar import SchemaConverter
 
 from hotbunk.errors import BadRequest
+from hotbunk.gateway import gbnf
 
 LARGEST = 256 << 10
 """Bytes of the longest grammar; one rule calling the next, this much is still parsed within 8 MiB of stack."""
-DEEPEST = 1000
-"""Nested parentheses in a grammar, and repetitions in a schema, which become as many."""
 _COUNTS = ("minItems", "maxItems", "minLength", "maxLength")
-_LITERALS = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|#[^\n]*', re.DOTALL)
 
 
 class _Converter(SchemaConverter):
@@ -65,19 +63,17 @@ def _convert(schema: str) -> str:
 
 
 def check(grammar: str, param: str) -> None:
-    """Refuse a grammar whose size or nesting libllama's parser could not bear.
+    """Refuse a grammar that would cost libllama too much.
 
     Raises:
-        BadRequest: it is too long or too deep; ``param`` is blamed.
+        BadRequest: it is too long, too deep or too branched; ``param`` is blamed.
     """
     if len(grammar.encode()) > LARGEST:
         raise BadRequest(f"the grammar has {len(grammar.encode())} bytes; at most {LARGEST} are taken", param)
-    depth = deepest = 0
-    for mark in re.findall(r"[()]", _LITERALS.sub("", grammar)):
-        depth += 1 if mark == "(" else -1
-        deepest = max(deepest, depth)
-    if deepest > DEEPEST:
-        raise BadRequest(f"the grammar nests {deepest} parentheses; at most {DEEPEST} are taken", param)
+    try:
+        gbnf.check(grammar)
+    except gbnf.TooMuch as error:
+        raise BadRequest(str(error), param) from error
 
 
 def _check_counts(schema: Any, param: str) -> None:
@@ -89,8 +85,10 @@ def _check_counts(schema: Any, param: str) -> None:
     for key, value in schema.items():
         _check_counts(value, param)
         for count in _repetitions(key, value):
-            if count > DEEPEST:
-                raise BadRequest(f"the JSON schema counts to {count} in {key}; at most {DEEPEST} is possible", param)
+            if count > gbnf.DEEPEST:  # of nested parentheses, which is how the converter writes them
+                raise BadRequest(
+                    f"the JSON schema counts to {count} in {key}; at most {gbnf.DEEPEST} is possible", param
+                )
 
 
 def _repetitions(key: str, value: Any) -> list[int]:

@@ -81,6 +81,11 @@ class Request(_Strict):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
     @property
+    def constrained(self) -> bool:
+        """Whether the answer shall fit a grammar."""
+        return bool(self.grammar) or (self.response_format is not None and self.response_format.type != "text")
+
+    @property
     def wants_usage(self) -> bool:
         """Whether the stream shall end with a chunk of usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
