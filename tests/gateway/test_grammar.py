@@ -77,13 +77,14 @@ def test_constants_are_escaped_and_strings_hold_no_control_characters() -> None:
         {"type": "string", "pattern": "^a\\$"},
         {"type": "string", "pattern": "^a$|^b$"},
         {"type": "string", "pattern": "^\\bword$"},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}},
         {"type": "string", "maxLength": 10**9},
         {"type": "array", "items": {}, "minItems": 10**9},
         {"type": "string", "pattern": "^a{1,99999999999999999999}$"},
         {"properties": {f"p{number}": {} for number in range(2000)}},
         {"enum": ["x" * 100_000]},
         {"properties": {"x" * 30_000: {"properties": {f"p{number}": _THOUSAND for number in range(500)}}}},
-        {"anyOf": [{"$ref": "#/$defs/date"}], "$defs": _AGAIN},
+        {"$ref": "#/$defs/date", "$defs": _AGAIN},
     ],
 )
 def test_a_schema_that_cannot_be_used_is_refused(schema: dict[str, Any]) -> None:
@@ -117,6 +118,15 @@ def test_a_pattern_allows_the_strings_that_it_describes(pattern: str, yes: str, 
 @pytest.mark.parametrize("pattern", ["^..$", "^[^a][^a]$"])
 def test_a_pattern_never_breaks_the_string(pattern: str, vocab: Vocab) -> None:
     assert not any(_fits(f'"{text}"', {"type": "string", "pattern": pattern}, vocab) for text in ('x"', "x\\", "x\n"))
+
+
+@pytest.mark.parametrize("definitions", ["$defs", "definitions"])
+def test_the_root_may_be_a_reference_to_what_refers_to_itself(definitions: str, vocab: Vocab) -> None:
+    reference = {"$ref": f"#/{definitions}/Node"}
+    node = {"type": "object", "properties": {"next": {"anyOf": [reference, {"type": "null"}]}}, "required": ["next"]}
+    schema = {definitions: {"Node": node}, **reference}
+    assert _fits('{"next": {"next": null}}', schema, vocab)
+    assert not _fits('{"next": {}}', schema, vocab)
 
 
 def _fits(text: str, schema: dict[str, Any], vocab: Vocab) -> bool:

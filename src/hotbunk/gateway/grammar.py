@@ -80,9 +80,26 @@ def from_schema(schema: dict[str, Any], param: str) -> str:
 @lru_cache(maxsize=64)
 def _convert(schema: str) -> str:
     converter: Any = _Converter()
-    converter.visit(converter.resolve_refs(json.loads(schema), "schema"), "")
+    converter.visit(converter.resolve_refs(_inlined(json.loads(schema)), "schema"), "")
     grammar: str = converter.format_grammar()
     return grammar
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with what its root refers to in the root's place: the converter looks no further than a reference."""
+    followed = set()
+    while isinstance(ref := schema.get("$ref"), str) and ref.startswith("#/"):
+        if ref in followed:
+            raise ValueError(f"{ref} refers to itself")
+        followed.add(ref)
+        target: Any = schema
+        for step in ref.split("/")[1:]:
+            if not isinstance(target, dict) or step not in target:
+                raise ValueError(f"there is no {ref}")
+            target = target[step]
+        definitions: dict[str, Any] = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+        schema = {**target, **definitions}
+    return schema
 
 
 def _plain(pattern: str) -> str:
