@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 DEEPEST = 1000
 """Nested parentheses: the parser recurses."""
 MOST_ELEMENTS = 1 << 21
-"""Of all rules with repetitions written out, a rule by itself counting as ``_RULE``: up to 50 MB."""
+"""Of all rules with repetitions written out, a rule by itself counting as ``_RULE``: up to 30 MB."""
 MOST_PLACES = 1 << 14
 """In all the stacks by which text can go on at one point; libllama tries them all on each token."""
 _REPEATED = 2000  # times, libllama's own limit
-_RULE = 10  # what a rule takes beside its elements, in elements
+_RULE = 20  # what a rule takes beside its elements, in elements, here rather than there
 
 _Symbol = str | int
 """In a rule: another rule's name, or a number of elements that are characters."""
