@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import httpx
 import openai
 import pytest
 
+from hotbunk.gateway import grammar
 from hotbunk.llama.vocab import Vocab
 from tests.gateway.fake import CONTEXT, Fake
 
@@ -198,8 +200,18 @@ def test_ignore_eos(web: httpx.Client, fake: Fake) -> None:
 )
 def test_response_format_becomes_a_grammar(client: openai.OpenAI, fake: Fake, form: Any) -> None:
     client.chat.completions.create(model="smol", messages=HELLO, response_format=form)
-    grammar = fake.jobs[0].sampling.grammar
-    assert grammar is not None and fake.vocab.accepts(grammar)
+    written = fake.jobs[0].sampling.grammar
+    assert written is not None and fake.vocab.accepts(written)
+
+
+@pytest.mark.parametrize("fields", [{"grammar": 'root ::= "a"'}, {"response_format": {"type": "json_object"}}])
+def test_no_grammar_is_dealt_with_on_the_event_loop(
+    web: httpx.Client, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+) -> None:
+    threads = []
+    monkeypatch.setattr(grammar, "check", lambda *_: threads.append(threading.current_thread().name))
+    web.post("/v1/completions", json={"model": "smol", "prompt": "x"} | fields)
+    assert len(threads) == 1 and threads[0].startswith("text")
 
 
 def test_chat_logprobs(client: openai.OpenAI, fake: Fake, vocab: Vocab) -> None:

@@ -1,5 +1,6 @@
 """JSON schemas as grammars that libllama takes, and those that would be too much for it."""
 
+import itertools
 import json
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from hotbunk.errors import BadRequest
 from hotbunk.gateway import grammar
+from hotbunk.llama.grammar import Grammar
 from hotbunk.llama.vocab import Vocab
 
 WEATHER = {
@@ -22,6 +24,14 @@ WEATHER = {
 }
 
 
+_THOUSAND = {"type": "array", "items": {"type": "null"}, "minItems": 1000}
+_NAMES = ["date", "time", "uuid", "char", "value", "object"]
+_AGAIN: dict[str, Any] = {  # the converter writes definitions of these names again at every use
+    name: {"properties": {f"p{number}": {"$ref": f"#/$defs/{used}"} for number in range(30)}}
+    for name, used in itertools.pairwise(_NAMES)
+} | {"object": {"const": 1}}
+
+
 @pytest.mark.parametrize(
     "schema",
     [
@@ -31,7 +41,11 @@ WEATHER = {
         {"anyOf": [{"type": "integer"}, {"type": "null"}]},
         {"type": "string", "pattern": "^a{1,5}(b|c)+$"},
         {"type": "string", "minLength": 1000},
-        {"properties": {f"p{number}": {"type": "boolean"} for number in range(100)}},
+        {"type": "string", "maxLength": 1000},
+        {"type": "array", "items": {"type": "number"}, "maxItems": 1000},
+        {"properties": {f"p{number}": {"type": "boolean"} for number in range(400)}},
+        {"properties": {f"p{number}": {"type": "string", "maxLength": 1000} for number in range(20)}},
+        {"enum": [str(number) for number in range(6000)]},
     ],
 )
 def test_libllama_takes_the_grammar_of_a_schema(schema: dict[str, Any], vocab: Vocab) -> None:
@@ -56,17 +70,78 @@ def test_constants_are_escaped_and_strings_hold_no_control_characters() -> None:
         {"$ref": "https://example.com/schema"},
         {"$ref": "#/nowhere"},
         {"type": "string", "pattern": "open("},
+        {"type": "string", "pattern": "^open($"},
+        {"type": "string", "pattern": "^shut)$"},
+        {"type": "string", "pattern": "^[a$"},
+        {"type": "string", "pattern": "^" + "[" * 64_000 + "$"},
+        {"type": "string", "pattern": "^a\\$"},
+        {"type": "string", "pattern": "^a$|^b$"},
+        {"type": "string", "pattern": "^\\bword$"},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}},
         {"type": "string", "maxLength": 10**9},
         {"type": "array", "items": {}, "minItems": 10**9},
         {"type": "string", "pattern": "^a{1,99999999999999999999}$"},
         {"properties": {f"p{number}": {} for number in range(2000)}},
         {"enum": ["x" * 100_000]},
+        {"properties": {"x" * 30_000: {"properties": {f"p{number}": _THOUSAND for number in range(500)}}}},
+        {"$ref": "#/$defs/date", "$defs": _AGAIN},
     ],
 )
 def test_a_schema_that_cannot_be_used_is_refused(schema: dict[str, Any]) -> None:
     with pytest.raises(BadRequest, match="schema") as caught:
         grammar.from_schema(schema, "response_format")
     assert caught.value.param == "response_format"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "yes", "no"),
+    [
+        (r"^\[[0-9]+]$", "[12]", "12"),
+        (r"^a}b{$", "a}b{", "ab"),
+        (r"^a{,2}$", "a{,2}", "aa"),
+        (r"^a\.{3}$", "a...", "a.a.a."),
+        (r"^\d+\.\w{2,}\s\$$", "3.ab $", "3xab $"),
+        (r"^[^\s,\]]+?$", "ab", "a,b"),
+        (r"^[\w.+-]+@[a-z]+\.[a-z]{2,}$", "a.b+c@d.de", "a@d,de"),
+        (r"^[\u00e0-\u00ff]\x41$", "éA", "eA"),
+        ("^a|b$", "b", "ab"),
+        ('^"a\\\\$', '"a\\', "a"),
+        ("^.[^a]$", "xy", "ya"),
+    ],
+)
+def test_a_pattern_allows_the_strings_that_it_describes(pattern: str, yes: str, no: str, vocab: Vocab) -> None:
+    schema = {"type": "string", "pattern": pattern}
+    assert _fits(json.dumps(yes, ensure_ascii=False), schema, vocab)
+    assert not _fits(json.dumps(no, ensure_ascii=False), schema, vocab)
+
+
+@pytest.mark.parametrize("pattern", ["^..$", "^[^a][^a]$"])
+def test_a_pattern_never_breaks_the_string(pattern: str, vocab: Vocab) -> None:
+    assert not any(_fits(f'"{text}"', {"type": "string", "pattern": pattern}, vocab) for text in ('x"', "x\\", "x\n"))
+
+
+@pytest.mark.parametrize("definitions", ["$defs", "definitions"])
+def test_the_root_may_be_a_reference_to_what_refers_to_itself(definitions: str, vocab: Vocab) -> None:
+    reference = {"$ref": f"#/{definitions}/Node"}
+    node = {"type": "object", "properties": {"next": {"anyOf": [reference, {"type": "null"}]}}, "required": ["next"]}
+    schema = {definitions: {"Node": node}, **reference}
+    assert _fits('{"next": {"next": null}}', schema, vocab)
+    assert not _fits('{"next": {}}', schema, vocab)
+
+
+def _fits(text: str, schema: dict[str, Any], vocab: Vocab) -> bool:
+    """Whether a model held to the schema could say exactly this."""
+    written = grammar.from_schema(schema, "p")
+    grammar.check(written, "p")
+    held = Grammar(vocab._vocab, written, [])
+    try:
+        for token in vocab.tokenize(text, special=False, bos=False):
+            if not held.allows(token):
+                return False
+            held.accept(token)
+        return held.allows(vocab.eos)
+    finally:
+        held.close()
 
 
 @pytest.mark.parametrize("text", ["root ::= " + "(" * 100_000, "x" * (grammar.LARGEST + 1)])

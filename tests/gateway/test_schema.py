@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from openai.types.chat import ChatCompletionMessage
 
 from hotbunk.errors import BadRequest
 from hotbunk.gateway.schema import ChatRequest, CompletionRequest, parse
@@ -133,3 +134,9 @@ def test_messages_become_plain_for_the_template() -> None:
         {"role": "user", "content": "a\nb", "name": "bob"},
         {"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]},
     ]
+
+
+def test_an_answer_given_back_has_no_more_fields_than_it_had() -> None:
+    answer = ChatCompletionMessage(role="assistant", content="Hi").model_dump()
+    assert "tool_calls" in answer
+    assert _chat(messages=[answer]).messages[0].plain() == {"role": "assistant", "content": "Hi"}

@@ -35,7 +35,7 @@ def test_a_port_in_use_is_said() -> None:
             bind("127.0.0.1", port)
 
 
-@pytest.mark.parametrize(("host", "port"), [("no such host", 0), ("127.0.0.1", 99999), ("203.0.113.1", 0)])
+@pytest.mark.parametrize(("host", "port"), [("no such host", 0), ("a..b", 0), ("127.0.0.1", 99999), ("203.0.113.1", 0)])
 def test_an_address_that_cannot_be_is_said(host: str, port: int) -> None:
     with pytest.raises(ConfigError, match="cannot serve on"):
         bind(host, port)

@@ -42,7 +42,7 @@ class Gateway:
         body = await _read(request)
         ask = schema.parse(schema.ChatRequest, body)
         info, lexicon = await self._open(ask.model)
-        order = await self._order(body, lambda: intake.chat(ask, info, lexicon))
+        order = await self._order(ask, body, lambda: intake.chat(ask, info, lexicon))
         shape = Chat(lexicon.vocab, bool(ask.logprobs))
         return await self._respond(request, ask, begin(self.backend, info.id, order, shape, lexicon.vocab))
 
@@ -51,7 +51,7 @@ class Gateway:
         body = await _read(request)
         ask = schema.parse(schema.CompletionRequest, body)
         info, lexicon = await self._open(ask.model)
-        order = await self._order(body, lambda: intake.completion(ask, info, lexicon))
+        order = await self._order(ask, body, lambda: intake.completion(ask, info, lexicon))
         shape = Completion(lexicon.vocab, ask.logprobs is not None)
         return await self._respond(request, ask, begin(self.backend, info.id, order, shape, lexicon.vocab))
 
@@ -61,8 +61,9 @@ class Gateway:
         self.backend.expect(info.id)
         return info, await self.lexicons.get(info)
 
-    async def _order(self, body: bytes, make: Callable[[], Order]) -> Order:
-        return make() if len(body) <= _SHORT else await self.lexicons.aside(make)
+    async def _order(self, ask: schema.Request, body: bytes, make: Callable[[], Order]) -> Order:
+        # a few bytes of grammar can take long
+        return make() if len(body) <= _SHORT and not ask.constrained else await self.lexicons.aside(make)
 
     async def _respond(self, request: Request, ask: schema.Request, answer: Answer) -> Response:
         if ask.stream:

@@ -8,28 +8,49 @@ from typing import Any
 from llama_cpp.llama_grammar import SchemaConverter
 
 from hotbunk.errors import BadRequest
+from hotbunk.gateway import gbnf
 
 LARGEST = 256 << 10
 """Bytes of the longest grammar; one rule calling the next, this much is still parsed within 8 MiB of stack."""
-DEEPEST = 1000
-"""Nested parentheses in a grammar, and repetitions in a schema, which become as many."""
+_WRITTEN = 64 << 20  # bytes of all rules that the converter writes, those that it writes again included
 _COUNTS = ("minItems", "maxItems", "minLength", "maxLength")
-_LITERALS = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|#[^\n]*', re.DOTALL)
+
+_UNIT = re.compile(
+    r"\\(?P<escape>u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.)"
+    r"|\[(?P<not>\^?)(?P<class>(?:\\.|[^\]\\])*+)(?:\]|(?P<unclosed>\Z))"
+    r"|(?P<times>[*+?]|\{\d+(?:,\d*)?\})\??"  # a lazy one takes the same texts
+    r"|(?P<plain>.)",
+    re.DOTALL,
+)
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.)", re.DOTALL)
+_SETS = {"d": "0-9", "w": "A-Za-z0-9_", "s": " "}  # of white space a JSON string holds the blank alone
+_UNSAFE = r'"\\\x7F\x00-\x1F'  # what a JSON string holds only escaped, as a part of a class
+_QUOTED = {'"': '(\\\\")', "\\": r"(\\\\)"}  # groups, so that what is repeated is all of it
 
 
 class _Converter(SchemaConverter):
-    """As llama-cpp-python's, but names and constants are escaped rightly, and strings hold no control characters."""
+    """As llama-cpp-python's, but what it would misread or never finish is put in words that it knows, or refused."""
 
     def __init__(self) -> None:
         super().__init__(prop_order={}, allow_fetch=False, dotall=False, raw_pattern=False)  # type: ignore[no-untyped-call]
+        self._written = 0
 
     def _format_literal(self, literal: str) -> str:
         text = json.dumps(json.loads(literal), ensure_ascii=False)
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
+    def _visit_pattern(self, pattern: str, name: str) -> str:
+        key: str = super()._visit_pattern(_plain(pattern), name)  # type: ignore[no-untyped-call]
+        return key
+
     def _add_rule(self, name: str, rule: str) -> str:
         if name == "char":
-            rule = rule.replace(r'[^"\\]', r'[^"\\\x7F\x00-\x1F]')
+            rule = rule.replace(r'[^"\\]', f"[^{_UNSAFE}]")
+        elif name == "dot":
+            rule = f"[^{_UNSAFE}]"
+        self._written += len(name) + len(rule)
+        if self._written > _WRITTEN:  # names repeat those of all parents, and some definitions are written at every use
+            raise ValueError(f"its grammar takes more than {_WRITTEN} bytes to write")
         key: str = super()._add_rule(name, rule)  # type: ignore[no-untyped-call]
         return key
 
@@ -59,25 +80,81 @@ def from_schema(schema: dict[str, Any], param: str) -> str:
 @lru_cache(maxsize=64)
 def _convert(schema: str) -> str:
     converter: Any = _Converter()
-    converter.visit(converter.resolve_refs(json.loads(schema), "schema"), "")
+    converter.visit(converter.resolve_refs(_inlined(json.loads(schema)), "schema"), "")
     grammar: str = converter.format_grammar()
     return grammar
 
 
-def check(grammar: str, param: str) -> None:
-    """Refuse a grammar whose size or nesting libllama's parser could not bear.
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with what its root refers to in the root's place: the converter looks no further than a reference."""
+    followed = set()
+    while isinstance(ref := schema.get("$ref"), str) and ref.startswith("#/"):
+        if ref in followed:
+            raise ValueError(f"{ref} refers to itself")
+        followed.add(ref)
+        target: Any = schema
+        for step in ref.split("/")[1:]:
+            if not isinstance(target, dict) or step not in target:
+                raise ValueError(f"there is no {ref}")
+            target = target[step]
+        definitions: dict[str, Any] = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+        schema = {**target, **definitions}
+    return schema
+
+
+def _plain(pattern: str) -> str:
+    """A regular expression with what the converter misreads as classes and groups.
 
     Raises:
-        BadRequest: it is too long or too deep; ``param`` is blamed.
+        ValueError: it has what the converter does not know.
+    """
+    if not (len(pattern) > 1 and pattern[0] == "^" and re.search(r"(?<!\\)(?:\\\\)*\$\Z", pattern)):
+        raise ValueError(
+            f"the pattern {pattern[:60]!r} must begin with ^ and end with $, to say what the whole text is"
+        )
+    units = list(_UNIT.finditer(pattern[1:-1]))
+    if sum(unit["plain"] == "(" for unit in units) != sum(unit["plain"] == ")" for unit in units):
+        raise ValueError(f"the pattern {pattern[:60]!r} has parentheses that do not match")
+    return f"^({''.join(map(_unit, units))})$"
+
+
+def _unit(unit: re.Match[str]) -> str:
+    if unit["times"]:
+        return unit["times"]
+    if unit["escape"]:
+        return _QUOTED.get(unit["escape"]) or f"[{_escape(unit['escape'])}]"
+    if unit["unclosed"] is not None:
+        raise ValueError("its pattern has [ without ]; put a backslash before it if it means itself")
+    if unit["class"] is not None:
+        return f"[{unit['not']}{_ESCAPE.sub(lambda each: _escape(each[1]), unit['class'])}{unit['not'] and _UNSAFE}]"
+    if unit["plain"] in "^$":
+        raise ValueError(f"its pattern has {unit['plain']} inside; put a backslash before it if it means itself")
+    return _QUOTED.get(unit["plain"]) or (f"[{_escape(unit['plain'])}]" if unit["plain"] in "]{}" else unit["plain"])
+
+
+def _escape(escape: str) -> str:
+    """What stands in a class for a backslash and this."""
+    if escape in _SETS:
+        return _SETS[escape]
+    if len(escape) > 1:
+        return f"\\{escape}"
+    if escape.isalnum():
+        raise ValueError(f"its pattern has \\{escape}, which is not supported")
+    return f"\\U{ord(escape):08X}"
+
+
+def check(grammar: str, param: str) -> None:
+    """Refuse a grammar that would cost libllama too much.
+
+    Raises:
+        BadRequest: it is too long, too deep or too branched; ``param`` is blamed.
     """
     if len(grammar.encode()) > LARGEST:
         raise BadRequest(f"the grammar has {len(grammar.encode())} bytes; at most {LARGEST} are taken", param)
-    depth = deepest = 0
-    for mark in re.findall(r"[()]", _LITERALS.sub("", grammar)):
-        depth += 1 if mark == "(" else -1
-        deepest = max(deepest, depth)
-    if deepest > DEEPEST:
-        raise BadRequest(f"the grammar nests {deepest} parentheses; at most {DEEPEST} are taken", param)
+    try:
+        gbnf.check(grammar)
+    except gbnf.TooMuch as error:
+        raise BadRequest(str(error), param) from error
 
 
 def _check_counts(schema: Any, param: str) -> None:
@@ -89,8 +166,10 @@ def _check_counts(schema: Any, param: str) -> None:
     for key, value in schema.items():
         _check_counts(value, param)
         for count in _repetitions(key, value):
-            if count > DEEPEST:
-                raise BadRequest(f"the JSON schema counts to {count} in {key}; at most {DEEPEST} is possible", param)
+            if count > gbnf.DEEPEST:  # of nested parentheses, which is how the converter writes them
+                raise BadRequest(
+                    f"the JSON schema counts to {count} in {key}; at most {gbnf.DEEPEST} is possible", param
+                )
 
 
 def _repetitions(key: str, value: Any) -> list[int]:

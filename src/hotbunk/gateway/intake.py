@@ -126,12 +126,12 @@ def _sampling(request: Request, info: ModelInfo, lexicon: Lexicon) -> Sampling:
         "repeat_last_n": request.repeat_last_n,
         "presence_penalty": request.presence_penalty,
         "frequency_penalty": request.frequency_penalty,
-        "seed": random.getrandbits(32) if request.seed is None else request.seed % (1 << 63),
+        "seed": None if request.seed is None else request.seed % (1 << 63),
         "logit_bias": _bias(request, lexicon),
         "grammar": _grammar(request, lexicon),
     }
     given = {field: value for field, value in asked.items() if value is not None}
-    return msgspec.convert({**info.sampling, **given}, Sampling, strict=False)
+    return msgspec.convert({"seed": random.getrandbits(32), **info.sampling, **given}, Sampling, strict=False)
 
 
 def _bias(request: Request, lexicon: Lexicon) -> dict[int, float]:

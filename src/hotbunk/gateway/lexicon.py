@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 _LONGEST_RUN = 1_000_000
 _STACK = 512 << 20  # bytes; holds a run of that length, and memory is only taken where it is used
-_RUN = re.compile(rf"\S{{{_LONGEST_RUN + 1}}}|\s{{{_LONGEST_RUN + 1}}}")
+_RUN = re.compile(r"\S+|\s+")  # of any length: a longest one would be looked for from each of its characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Lexicon:
         Raises:
             BadRequest: the text holds a run without (or of nothing but) spaces that libllama could not split.
         """
-        if len(text) > _LONGEST_RUN and _RUN.search(text):
+        if len(text) > _LONGEST_RUN and any(len(run.group()) > _LONGEST_RUN for run in _RUN.finditer(text)):
             raise BadRequest(
                 f"the prompt has more than {_LONGEST_RUN} characters in a row with no space between", param
             )

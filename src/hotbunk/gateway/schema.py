@@ -81,6 +81,11 @@ class Request(_Strict):
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
     @property
+    def constrained(self) -> bool:
+        """Whether the answer shall fit a grammar."""
+        return bool(self.grammar) or (self.response_format is not None and self.response_format.type != "text")
+
+    @property
     def wants_usage(self) -> bool:
         """Whether the stream shall end with a chunk of usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
@@ -105,7 +110,9 @@ class Message(_Strict):
         """The message as templates expect it: ``content`` a string, and no role newer than they are."""
         role = "system" if self.role == "developer" else self.role
         content = "\n".join(part.text for part in self.content) if isinstance(self.content, list) else self.content
-        return {**(self.model_extra or {}), "role": role, "content": content or ""}
+        # OpenAI's client gives its answers back with null for what they lack; templates only ask what is there
+        extra = {key: value for key, value in (self.model_extra or {}).items() if value is not None}
+        return {**extra, "role": role, "content": content or ""}
 
 
 class ChatRequest(Request):

@@ -10,7 +10,7 @@ from hotbunk.worker.protocol import Token
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Tokens to continue. ``logprobs`` as in ``worker.protocol.Start``; ``priority`` higher goes first."""
+    """Tokens to continue. ``logprobs`` as in ``worker.protocol.Start``."""
 
     model: str
     prompt: list[int]
