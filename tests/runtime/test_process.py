@@ -10,7 +10,7 @@ from hotbunk.config import Config
 from hotbunk.errors import ConfigError, EngineError
 from hotbunk.measure.wire import worker
 from hotbunk.runtime import Runtime
-from hotbunk.runtime.process import Shares, environment
+from hotbunk.runtime.process import Shares, environment, lines
 from tests.runtime.rig import refusal, settings
 
 
@@ -24,6 +24,18 @@ from tests.runtime.rig import refusal, settings
 )
 def test_large_blocks_get_huge_pages_unless_told_otherwise(given: dict[str, str], made: str) -> None:
     assert environment({"HOME": "/", **given}) == {"HOME": "/", "GLIBC_TUNABLES": made}
+
+
+def test_a_line_without_end_ends_no_listening() -> None:
+    async def test() -> list[str]:
+        stream = asyncio.StreamReader(limit=64)
+        stream.feed_data(b"first\n" + b"x" * 1000 + b"\nlast\nunended")
+        stream.feed_eof()
+        return [line async for line in lines(stream)]
+
+    heard = asyncio.run(test())
+    assert heard[0] == "first"
+    assert heard[-2:] == ["last", "unended"]
 
 
 def test_host_memory_is_shared_evenly() -> None:

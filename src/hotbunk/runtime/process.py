@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -146,8 +146,7 @@ class Worker:
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None
-        async for line in process.stderr:
-            text = line.decode(errors="replace").rstrip()
+        async for text in lines(process.stderr):
             self._words.append(text)
             log.info("worker of %s: %s", self._device.name, text)
 
@@ -166,6 +165,14 @@ class Worker:
         self._context.term()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+async def lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
+    """What a worker says, line by line; what is longer than the stream's limit is left out, since nobody reads it."""
+    while not stream.at_eof():
+        with contextlib.suppress(ValueError):
+            if line := await stream.readline():
+                yield line.decode(errors="replace").rstrip()
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:

@@ -20,8 +20,9 @@ was seen, and goes on however long it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from heapq import nsmallest
+from itertools import count
 from math import inf
 from typing import Any, TypeVar
 
@@ -77,7 +78,7 @@ def dues(model: Model, now: float, away: float, reserve: float) -> list[float]:
     """
 
     def work() -> tuple[list[float], float]:
-        exact = [_ahead(*kept, now) for kept in _kept(model, model.queue)]
+        exact = _aheads(_kept(model, model.queue), now)
         steps, early = _steps(model), reserve * model.promise.ttft
         pairs = zip(model.queue, exact, strict=True)
         found = [min(at, s.since + away) - steps if s.started else at - steps - early for s, at in pairs]
@@ -101,9 +102,9 @@ def begin(model: Model, now: float, away: float) -> float:
         before, soonest, until, waiting = model.pace.load, inf, inf, model.queue
         if not waiting and model.demand is not None:
             waiting = (Sequence(0, model.demand, model.demand),)
-        ranked = ((_ahead(*kept, now, before), kept, at) for at, kept in enumerate(_kept(model, waiting)))
-        for _, kept, at in nsmallest(model.slots, ranked):
-            exact, sequence = _ahead(*kept, now, before), waiting[at]
+        kept = _kept(model, waiting)
+        for _, at in nsmallest(model.slots, zip(_aheads(kept, now, before), count())):
+            exact, sequence = _ahead(*kept[at], now, before), waiting[at]
             until = min(until, exact)
             soonest = min(soonest, _clipped(sequence, exact, away))
             if not sequence.started:
@@ -131,8 +132,9 @@ def _steps(model: Model) -> float:
     return _STEPS * model.pace.decode(model.slots)
 
 
-def _kept(model: Model, sequences: Iterable[Sequence]) -> Iterator[tuple[float, float]]:
+def _kept(model: Model, sequences: Iterable[Sequence]) -> list[tuple[float, float]]:
     """Of each the last moment at which its promise is kept, and the seconds that were promised; there may be many."""
+    found = list[tuple[float, float]]()
     token, carry, step = model.pace.token, model.pace.carry, model.pace.decode(model.slots)
     ttft, tpot = model.promise.ttft, model.promise.tpot
     for sequence in sequences:
@@ -140,9 +142,14 @@ def _kept(model: Model, sequences: Iterable[Sequence]) -> Iterator[tuple[float, 
             left = remaining(model, sequence, sequence.made)
             promised = (sequence.made + left) * tpot
             needed = left * step + (sequence.prompt + sequence.made) * carry
-            yield sequence.begun + sequence.prompt * token + promised - needed, promised
+            found.append((sequence.begun + sequence.prompt * token + promised - needed, promised))
         else:
-            yield sequence.since + ttft - sequence.prompt * token, ttft
+            found.append((sequence.since + ttft - sequence.prompt * token, ttft))
+    return found
+
+
+def _aheads(kept: Iterable[tuple[float, float]], now: float, before: float = 0.0) -> list[float]:
+    return [m if (m := moment - before) >= now else _ahead(m, promised, now) for moment, promised in kept]
 
 
 def _ahead(moment: float, promised: float, now: float, before: float = 0.0) -> float:
