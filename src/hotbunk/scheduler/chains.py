@@ -11,7 +11,7 @@ from __future__ import annotations
 from math import exp
 
 from hotbunk.scheduler import events
-from hotbunk.scheduler.snapshot import Model, Snapshot
+from hotbunk.scheduler.snapshot import Chain, Model, Snapshot
 
 __all__ = ["MEMORY", "WITHIN", "followed"]
 
@@ -36,23 +36,26 @@ def followed(snapshot: Snapshot, event: events.Event) -> Snapshot:
 def _ended(snapshot: Snapshot, model: Model) -> Snapshot:
     """An answer more: nobody has followed it yet, but some will."""
     now, keep = snapshot.now, 1 - _weight(model)
-    heirs = {name: share * keep for name, share in model.heirs.items() if share > 1e-3}
-    changed = {model.id: model.but(heirs=heirs, open=now + WITHIN, seen=frozenset())}
-    for name, share in model.heirs.items():
+    before = snapshot.chains.get(model.id, Chain())
+    heirs = {name: share * keep for name, share in before.heirs.items() if share > 1e-3}
+    changed = {}
+    for name, share in before.heirs.items():
         heir = snapshot.models.get(name)
         if heir and not heir.queue and share > max(0.5, 2 * (1 - exp(-heir.asking(now) * WITHIN))):
             changed[name] = heir.but(expected=max(heir.expected, now + WITHIN))
-    return snapshot.but(models={**snapshot.models, **changed})
+    chains = {**snapshot.chains, model.id: Chain(heirs, now + WITHIN)}
+    return snapshot.but(models={**snapshot.models, **changed}, chains=chains)
 
 
 def _asked(snapshot: Snapshot, model: Model) -> Snapshot:
     """It follows the answers that ended shortly before."""
     changed = {}
-    for other in snapshot.models.values():
-        if other.open >= snapshot.now and other.id != model.id and model.id not in other.seen:
-            heirs = {**other.heirs, model.id: other.heirs.get(model.id, 0.0) + _weight(other)}
-            changed[other.id] = other.but(heirs=heirs, seen=other.seen | {model.id})
-    return snapshot.but(models={**snapshot.models, **changed}) if changed else snapshot
+    for name, chain in snapshot.chains.items():
+        other = snapshot.models.get(name)
+        if other and chain.open >= snapshot.now and name != model.id and model.id not in chain.seen:
+            heirs = {**chain.heirs, model.id: chain.heirs.get(model.id, 0.0) + _weight(other)}
+            changed[name] = chain._replace(heirs=heirs, seen=chain.seen | {model.id})
+    return snapshot.but(chains={**snapshot.chains, **changed}) if changed else snapshot
 
 
 def _weight(model: Model) -> float:

@@ -7,11 +7,10 @@ whoever runs may end, and whoever comes meanwhile shares its turn. Then those ma
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from heapq import nsmallest
-from itertools import count
 from math import inf
 from typing import ClassVar
 
@@ -58,17 +57,17 @@ class Priced(Turns):
         ready = (m for m in snapshot.queued if m.phase is Phase.READY and m.id not in leaving)
         return [action for m in ready for action in self._enter(m, snapshot.now, owed)]
 
-    def _dues(self, model: Model, now: float) -> list[float]:
+    def _dues(self, model: Model, now: float) -> list[tuple[float, int]]:
         return dues(model, now, self.away, self.reserve)
 
     def _enter(self, model: Model, now: float, owed: Agenda) -> Iterator[Decision]:
         """The most urgent into free slots; where there is none, in place of one that can wait longer."""
         due = self._dues(model, now)
         if free := max(0, model.free_slots):
-            yield from (enter(model, model.queue[at]) for _, at in nsmallest(free, zip(due, count())))
+            yield from (enter(model, model.queue[at]) for _, at in due[:free])
         elif not model.suspending and owed.spare(model.leave + self.least(model)):
-            moment = min(due)
-            first = model.queue[due.index(moment)]
+            moment, at = due[0]
+            first = model.queue[at]
             if moment <= now and (victim := self._exchanged(model, first, now)):
                 why = f"it can wait for {laxity(model, victim, now):.1f} s, and sequence {first.id} not any more"
                 yield Suspend(model.id, why, victim.id)
@@ -203,7 +202,8 @@ class Priced(Turns):
         yield from Turns._moments(self, snapshot)
         for model in snapshot.queued:
             if model.phase is Phase.READY:
-                yield from self._dues(model, snapshot.now)
+                due = self._dues(model, snapshot.now)
+                yield from (moment for moment, _ in due[bisect(due, (snapshot.now, inf)) :][:1])
 
     def _begins(self, snapshot: Snapshot) -> dict[str, float]:
         """For each absent model that is wanted, the moment at which its load must begin."""

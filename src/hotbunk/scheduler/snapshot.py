@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from math import exp, inf
+from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
 
 from hotbunk.costs.rates import PROMISE, Promise, Rates
@@ -89,8 +90,7 @@ class Model(Value):
 
     ``rates`` are what it costs at each of ``placements``, as far as known, ``promise`` is what its users may expect.
     ``answers`` is the mean length of the latest ``answered`` answers in tokens, ``prompts`` that of prompts, ``rate``
-    the requests a second of late, as they were at ``asked``. ``heirs`` has the share of its answers after which another
-    model was asked; those ``seen`` until the moment ``open`` follow the last one (``chains``).
+    the requests a second of late, as they were at ``asked``.
     """
 
     id: str
@@ -118,9 +118,6 @@ class Model(Value):
     answered: int = 0
     prompts: float = 0.0
     rate: float = 0.0
-    heirs: Mapping[str, float] = field(default_factory=dict)
-    open: float = 0.0
-    seen: frozenset[str] = frozenset()
     queue: tuple[Sequence, ...] = ()
     running: tuple[Sequence, ...] = ()
     suspending: tuple[Sequence, ...] = ()
@@ -220,17 +217,30 @@ class Model(Value):
         yield from self.suspending
 
 
+class Chain(NamedTuple):
+    """Who is asked after a model's answers (``chains``): ``heirs`` has the share of them after which another model was.
+
+    Those ``seen`` until the moment ``open`` follow the last answer.
+    """
+
+    heirs: Mapping[str, float] = MappingProxyType({})
+    open: float = 0.0
+    seen: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, eq=False)
 class Snapshot(Value):
     """One device at one moment. ``up`` is False while its worker is being restarted.
 
-    The ``budget`` may change; when it falls, more may be used than it allows until enough models have left.
+    The ``budget`` may change; when it falls, more may be used than it allows until enough models have left. ``chains``
+    are apart from the models, since each request tells something of many, whose last moments are kept with them.
     """
 
     budget: int
     now: float = 0.0
     up: bool = True
     models: Mapping[str, Model] = field(default_factory=dict)
+    chains: Mapping[str, Chain] = field(default_factory=dict)
 
     @lazy
     def used(self) -> int:

@@ -21,20 +21,42 @@ was seen, and goes on however long it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import wraps
 from heapq import nsmallest
 from itertools import count
 from math import inf
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from hotbunk.scheduler.snapshot import Model, Sequence
 
 __all__ = ["ANSWER", "begin", "carried", "dues", "latest", "laxity", "overdue", "remaining"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 ANSWER = 200.0
 _LATE = 8.0  # far enough behind those in time; anything from 4 to 64 does nearly the same
 _STEPS = 2  # decode steps that may pass until a command is carried out
+
+
+def _lasting(
+    work: Callable[Concatenate[Model, float, P], tuple[T, float]],
+) -> Callable[Concatenate[Model, float, P], T]:
+    """What is found of a model, and until when that holds: it is kept with the model, and found anew only after that.
+
+    A last moment stays where it is until it has passed. Of many models few change from one decision to the next.
+    """
+
+    @wraps(work)
+    def lasting(model: Model, now: float, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        known: dict[Any, Any] = model.__dict__
+        kept = known.get((work, args))
+        if kept is None or kept[1] < now:
+            kept = known[work, args] = work(model, now, *args, **kwargs)
+        found: T = kept[0]
+        return found
+
+    return lasting
 
 
 def _made(model: Model, sequence: Sequence, now: float) -> float:
@@ -66,25 +88,26 @@ def latest(model: Model, sequence: Sequence, now: float, away: float, before: fl
 
     Where its promise cannot be kept any more, ``_LATE`` times as long is the next best, and so on.
     """
-    [kept] = _kept(model, [sequence])
-    return _clipped(sequence, _ahead(*kept, now, before), away)
+    [pair] = _kept(model, [sequence])
+    moment, _ = _later(*pair, now + before)
+    return _clipped(sequence, moment - before, away)
 
 
-def dues(model: Model, now: float, away: float, reserve: float) -> list[float]:
-    """When each in its queue can wait no longer for a slot: ``latest``, less ``_STEPS``, and of newcomers a reserve.
+@_lasting
+def dues(model: Model, now: float, away: float, reserve: float) -> tuple[list[tuple[float, int]], float]:
+    """When those in its queue can wait no longer for a slot, the soonest first, with their places there.
 
-    All are looked at: those at a queue's end may be in time yet, where those at its front are late. ``reserve`` is a
-    share of the promised TTFT, kept because others' prompts may come before a newcomer's.
+    That is ``latest``, less ``_STEPS``, and for newcomers less a ``reserve`` (a share of the promised TTFT), since
+    others' prompts may come before theirs. All are looked at: those at a queue's end may be in time yet, where those at
+    its front are late.
     """
-
-    def work() -> tuple[list[float], float]:
-        exact = _aheads(_kept(model, model.queue), now)
-        steps, early = _steps(model), reserve * model.promise.ttft
-        pairs = zip(model.queue, exact, strict=True)
-        found = [min(at, s.since + away) - steps if s.started else at - steps - early for s, at in pairs]
-        return found, min(exact, default=inf)
-
-    return _lasting(model, ("dues", reserve), now, away, work)
+    kept = _moments(model, now)
+    early, steps = reserve * model.promise.ttft, _steps(model)
+    found = [
+        ((min(moment, s.since + away) if s.started else moment - early) - steps, at)
+        for at, ((moment, _), s) in enumerate(zip(kept, model.queue, strict=True))
+    ]
+    return sorted(found), min(kept, default=(inf, 0.0))[0]
 
 
 def overdue(model: Model, sequence: Sequence, now: float, away: float) -> bool:
@@ -92,39 +115,24 @@ def overdue(model: Model, sequence: Sequence, now: float, away: float) -> bool:
     return sequence.started and now >= sequence.since + away - _steps(model)
 
 
-def begin(model: Model, now: float, away: float) -> float:
+@_lasting
+def begin(model: Model, now: float, away: float) -> tuple[float, float]:
     """The last moment at which an absent model's load may begin, for the most urgent of those who would get a slot.
 
     An order to load it counts as a request without a prompt; inf: nobody waits for it.
     """
-
-    def work() -> tuple[float, float]:
-        before, soonest, until, waiting = model.pace.load, inf, inf, model.queue
-        if not waiting and model.demand is not None:
-            waiting = (Sequence(0, model.demand, model.demand),)
+    before, soonest, until = model.pace.load, inf, inf
+    waiting, kept = model.queue, _moments(model, now, before)
+    if not waiting and model.demand is not None:
+        waiting = (Sequence(0, model.demand, model.demand),)
         kept = _kept(model, waiting)
-        for _, at in nsmallest(model.slots, zip(_aheads(kept, now, before), count())):
-            exact, sequence = _ahead(*kept[at], now, before), waiting[at]
-            until = min(until, exact)
-            soonest = min(soonest, _clipped(sequence, exact, away))
-            if not sequence.started:
-                before += sequence.prompt * model.pace.token  # one after the other
-        return soonest, until
-
-    return _lasting(model, ("begin",), now, away, work)
-
-
-def _lasting(model: Model, what: tuple[Any, ...], now: float, away: float, work: Callable[[], tuple[T, float]]) -> T:
-    """What ``work`` finds of a model, and until when: it is kept with the model, and worked out again only after that.
-
-    A last moment stays where it is until it has passed. Of many models few change from one decision to the next.
-    """
-    known: dict[Any, Any] = model.__dict__
-    key = *what, away
-    if key not in known or known[key][1] < now:
-        known[key] = work()
-    found: T = known[key][0]
-    return found
+    for pair, at in nsmallest(model.slots, zip(kept, count())):
+        sequence, (moment, _) = waiting[at], _later(*pair, now + before)
+        until = min(until, moment - before)
+        soonest = min(soonest, _clipped(sequence, moment - before, away))
+        if not sequence.started:
+            before += sequence.prompt * model.pace.token  # one after the other
+    return soonest, until
 
 
 def _steps(model: Model) -> float:
@@ -132,33 +140,38 @@ def _steps(model: Model) -> float:
     return _STEPS * model.pace.decode(model.slots)
 
 
+def _moments(model: Model, now: float, before: float = 0.0) -> list[tuple[float, float]]:
+    """Of each in its queue the last moment that is still to come, and the seconds promised until then.
+
+    They are kept with the model, since they only move on; where so many seconds go ``before``, by themselves.
+    """
+    known: dict[Any, Any] = model.__dict__
+    key, by = ("moments", before), now + before
+    pairs: list[tuple[float, float]] = known[key] if key in known else _kept(model, model.queue)
+    known[key] = pairs = [pair if pair[0] >= by else _later(*pair, by) for pair in pairs]
+    return pairs
+
+
 def _kept(model: Model, sequences: Iterable[Sequence]) -> list[tuple[float, float]]:
-    """Of each the last moment at which its promise is kept, and the seconds that were promised; there may be many."""
-    found = list[tuple[float, float]]()
+    """Of each the last moment at which its promise is kept, and the seconds promised; there may be many."""
     token, carry, step = model.pace.token, model.pace.carry, model.pace.decode(model.slots)
     ttft, tpot = model.promise.ttft, model.promise.tpot
-    for sequence in sequences:
-        if sequence.started:
-            left = remaining(model, sequence, sequence.made)
-            promised = (sequence.made + left) * tpot
-            needed = left * step + (sequence.prompt + sequence.made) * carry
-            found.append((sequence.begun + sequence.prompt * token + promised - needed, promised))
-        else:
-            found.append((sequence.since + ttft - sequence.prompt * token, ttft))
-    return found
+
+    def begun(sequence: Sequence) -> tuple[float, float]:
+        left = remaining(model, sequence, sequence.made)
+        promised = (sequence.made + left) * tpot
+        needed = left * step + (sequence.prompt + sequence.made) * carry
+        return sequence.begun + sequence.prompt * token + promised - needed, promised
+
+    return [begun(s) if s.started else (s.since + ttft - s.prompt * token, ttft) for s in sequences]
 
 
-def _aheads(kept: Iterable[tuple[float, float]], now: float, before: float = 0.0) -> list[float]:
-    return [m if (m := moment - before) >= now else _ahead(m, promised, now) for moment, promised in kept]
-
-
-def _ahead(moment: float, promised: float, now: float, before: float = 0.0) -> float:
-    """``before`` a last moment, or, when that has passed, before that of ``_LATE`` times the promise, and so on."""
-    moment -= before
-    while moment < now:
+def _later(moment: float, promised: float, by: float) -> tuple[float, float]:
+    """A last moment, or if it is before ``by`` that of ``_LATE`` times as many seconds, and so on; and the seconds."""
+    while moment < by:
         moment += (_LATE - 1) * promised
         promised *= _LATE
-    return moment
+    return moment, promised
 
 
 def _clipped(sequence: Sequence, moment: float, away: float) -> float:
