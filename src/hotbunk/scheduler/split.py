@@ -11,11 +11,14 @@ go on with theirs. ``h`` is a state's way, and ``a`` the requests a second of la
     cede(v,p) = g + g_v(p) + n_v (w_v(p) - w_v(here))
 
 where ``x`` is 1 for a busy victim, which will come back; an idle one does if it is asked for before those who are
-absent: x = a_v / (a_v + the sum of a over them). ``b`` is the promised TTFT if its way back takes longer, else 0: the
-newcomer's load and a stay as long as its moves, its own load, an average prompt. A promise that is broken costs what
-was promised. A split model leaves, to come back whole, when what it
-loses is more than a switch, the promises of those in its queue that either breaks included, and grows where there is
-room and it would lose more than the move takes.
+absent: x = a_v / (a_v + the sum of a over them). A promise that is broken costs what was promised, T. If ``l`` seconds
+pass until the victim begins to come back (the newcomer's load, and a stay as long as its moves), and ``r`` until it has
+come and done an average prompt, those who ask for it early enough wait longer than that:
+
+    b = T a_v max(0, l + r - T), but at least T where r > T: then anybody does
+
+A split model leaves, to come back whole, when what it loses is more than a switch, the promises of those in its queue
+that either breaks included, and grows where there is room and it would lose more than the move takes.
 
 ``cede`` is a resident v that gives up layers, so that all of the newcomer has room; ``g_v(p)`` keeps all of v's memory.
 Both keep the promises: a step of everyone who is busy, in turn, within the least promised TPOT; load and longest
@@ -52,9 +55,10 @@ def switch(snapshot: Snapshot, model: Model, victims: Iterable[Model]) -> float:
         own = victim.asking(snapshot.now)
         again = (own and own / (own + rivals)) if victim.idle else 1.0
         carries = sum(carried(victim, s) for s in victim.running)
-        whole = victim.costs(victim.placements[0])
-        broken = _broken(victim, whole, victim.prompts, new.load + new.moves + whole.load)
-        price += again * (_moves(snapshot, victim, victim.placements[0]) + 2 * carries + broken)
+        whole, promised = victim.costs(victim.placements[0]), victim.promise.ttft
+        back = whole.load + victim.prompts * whole.token
+        late = max(float(back > promised), own * (new.load + new.moves + back - promised))
+        price += again * (_moves(snapshot, victim, victim.placements[0]) + 2 * carries + late * promised)
     return price
 
 
