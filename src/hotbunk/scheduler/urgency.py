@@ -126,8 +126,8 @@ def begin(model: Model, now: float, away: float) -> tuple[float, float]:
     if not waiting and model.demand is not None:
         waiting = (Sequence(0, model.demand, model.demand),)
         kept = _kept(model, waiting)
-    for pair, at in nsmallest(model.slots, zip(kept, count())):
-        sequence, (moment, _) = waiting[at], _later(*pair, now + before)
+    for at in sorted(at for _, at in nsmallest(model.slots, zip(kept, count()))):
+        sequence, (moment, _) = waiting[at], _later(*kept[at], now + before)
         until = min(until, moment - before)
         soonest = min(soonest, _clipped(sequence, moment - before, away))
         if not sequence.started:
