@@ -5,8 +5,8 @@
 Each seed draws a workload: how many models and which, how popular each is, how requests come (evenly, in bursts, by day
 and by night), how long they are, and whether answers are followed by other requests. Its capacity is found for each
 contender as ``policies.py`` does. Writes traces, ``capacity.csv`` and ``unseen.txt``: by budget, how many times the
-load of the best other contender the first one carries. Cases in which no other one carries anything are left out of the
-ratios, and told.
+load of the best other contender the first one carries, and all capacities. Cases in which no other one carries anything
+are left out of the ratios, and told.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ def main() -> int:
         writer.writeheader()
         writer.writerows(rows)
     told = "\n".join([f"# python benchmarks/unseen.py {shlex.join(sys.argv[1:])}", *_compared(rows, policies)])
+    told += "\n\n" + "\n".join(_capacities(rows, policies))
     (arguments.out / "unseen.txt").write_text(told + "\n")
     print(told)
     return 0
@@ -93,7 +94,7 @@ def _compared(rows: Iterable[dict[str, Any]], policies: list[str]) -> Iterator[s
     yield f"{first + ' over':28} cases    0.98 up    least      10 %    median      90 %      most"
     for gib, cases in by_case.items():
         for name, rivals in [("the best of them", others), *((other, [other]) for other in others)]:
-            pairs = [(case[first], max(case[rival] for rival in rivals)) for case in cases.values()]
+            pairs = [(case[first], max((case[rival] for rival in rivals), default=0.0)) for case in cases.values()]
             ratios = np.array([ours / theirs for ours, theirs in pairs if theirs])
             alone = sum(ours > 0 for ours, theirs in pairs if not theirs)
             if not len(ratios):
@@ -101,6 +102,16 @@ def _compared(rows: Iterable[dict[str, Any]], policies: list[str]) -> Iterator[s
             five = "".join(f"{np.quantile(ratios, share):10.2f}" for share in (0, 0.1, 0.5, 0.9, 1))
             note = f"   and {alone} that only {first} carries" if alone else ""
             yield f"{f'{name}, {gib} GiB':28} {len(ratios):5} {np.mean(ratios >= 0.98):10.0%}{five}{note}"
+
+
+def _capacities(rows: Iterable[dict[str, Any]], policies: list[str]) -> Iterator[str]:
+    """A line for each trace and budget."""
+    yield f"{'capacity':17}" + "".join(f"{policy:>18}" for policy in policies)
+    by_case: dict[tuple[str, int], list[float]] = {}
+    for row in rows:
+        by_case.setdefault((row["trace"], row["gib"]), []).append(row["capacity"])
+    for (trace, gib), found in by_case.items():
+        yield f"{trace:8} {gib:3} GiB " + "".join(f"{each:18.3f}" for each in found)
 
 
 def _arguments() -> argparse.Namespace:
