@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hotbunk.costs.rates import Promise, Rates
 from hotbunk.scheduler import Bound, Model, Priced, Scheduler, Sequence, actions, events
-from hotbunk.scheduler.urgency import begin, dues, latest, laxity
+from hotbunk.scheduler.urgency import begin, dues, laxity
 from tests.scheduler.device import Device, placement
 
 QUICK = Rates(step=0.01, each=0.001, token=0.001, load=0.5, unload=0.1, carry=0.0)
@@ -145,21 +145,27 @@ def _waiting(at: float, later: float, prompt: int, made: int) -> Sequence:
     return Sequence(0, at, at + later, made > 0, made > 0, prompt, 0, made, at)
 
 
+def latest(sequence: Sequence, now: float) -> float:
+    """The last moment for one that waits alone, worked out anew: two steps after it is due, without a reserve."""
+    [(due, _)] = dues(model(sequence), now, 60.0, 0.0)
+    return due + 2 * 0.011
+
+
 def test_a_newcomer_can_wait_until_its_prompt_must_begin() -> None:
     new = Sequence(1, 10.0, 10.0, prompt=500)
-    assert latest(model(new), new, 10.0, 60.0) == pytest.approx(10.0 + 2.0 - 0.5)
+    assert latest(new, 10.0) == pytest.approx(10.0 + 2.0 - 0.5)
     assert begin(model(new), 10.0, 60.0) == pytest.approx(10.0 + 2.0 - 0.5 - 0.5)
 
 
 def test_who_is_late_is_urgent_again_later() -> None:
     new = Sequence(1, 0.0, 0.0, prompt=500)
-    moments = [latest(model(new), new, now, 60.0) for now in (0.0, 2.0, 10.0, 20.0)]
+    moments = [latest(new, now) for now in (0.0, 2.0, 10.0, 20.0)]
     assert moments == pytest.approx([1.5, 15.5, 15.5, 127.5])
 
 
 def test_who_has_begun_is_not_kept_out_for_ever() -> None:
     held = Sequence(1, 0.0, 50.0, started=True, held=True, made=100, begun=0.0)  # its promise was broken long ago
-    assert latest(model(held), held, 70.0, away=60.0) == 110.0
+    assert latest(held, 70.0) == 110.0
 
 
 @given(
@@ -169,7 +175,7 @@ def test_who_has_begun_is_not_kept_out_for_ever() -> None:
 def test_what_is_kept_of_last_moments_is_what_they_are(queue: list[Sequence], times: list[float]) -> None:
     kept = model(*queue)
     for now in (50.0 + time for time in times):
-        exact = [latest(kept, sequence, now, 60.0) - 2 * 0.011 for sequence in queue]
+        exact = [latest(sequence, now) - 2 * 0.011 for sequence in queue]
         soonest = dues(kept, now, 60.0, 0.0)
         assert [moment for moment, _ in soonest] == pytest.approx(sorted(exact))
         assert [exact[at] for _, at in soonest] == pytest.approx(sorted(exact))

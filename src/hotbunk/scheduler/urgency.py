@@ -29,7 +29,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from hotbunk.scheduler.snapshot import Model, Sequence
 
-__all__ = ["ANSWER", "begin", "carried", "dues", "latest", "laxity", "overdue", "remaining"]
+__all__ = ["ANSWER", "begin", "carried", "dues", "laxity", "overdue", "remaining"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -83,21 +83,11 @@ def carried(model: Model, sequence: Sequence) -> float:
     return (sequence.prompt + sequence.made) * model.pace.carry
 
 
-def latest(model: Model, sequence: Sequence, now: float, away: float, before: float = 0.0) -> float:
-    """The last moment at which a waiting sequence may enter a slot, ``before`` which so many seconds must pass.
-
-    Where its promise cannot be kept any more, ``_LATE`` times as long is the next best, and so on.
-    """
-    [pair] = _kept(model, [sequence])
-    moment, _ = _later(*pair, now + before)
-    return _clipped(sequence, moment - before, away)
-
-
 @_lasting
 def dues(model: Model, now: float, away: float, reserve: float) -> tuple[list[tuple[float, int]], float]:
     """When those in its queue can wait no longer for a slot, the soonest first, with their places there.
 
-    That is ``latest``, less ``_STEPS``, and for newcomers less a ``reserve`` (a share of the promised TTFT), since
+    That is the last moment, less ``_STEPS``, and for newcomers less a ``reserve`` (a share of the promised TTFT), since
     others' prompts may come before theirs. All are looked at: those at a queue's end may be in time yet, where those at
     its front are late.
     """
@@ -128,10 +118,13 @@ def begin(model: Model, now: float, away: float) -> tuple[float, float]:
         kept = _kept(model, waiting)
     for at in sorted(at for _, at in nsmallest(model.slots, zip(kept, count()))):
         sequence, (moment, _) = waiting[at], _later(*kept[at], now + before)
-        until = min(until, moment - before)
-        soonest = min(soonest, _clipped(sequence, moment - before, away))
-        if not sequence.started:
+        last = moment - before
+        until = min(until, last)
+        if sequence.started:
+            last = min(last, sequence.since + away)
+        else:
             before += sequence.prompt * model.pace.token  # one after the other
+        soonest = min(soonest, last)
     return soonest, until
 
 
@@ -172,7 +165,3 @@ def _later(moment: float, promised: float, by: float) -> tuple[float, float]:
         moment += (_LATE - 1) * promised
         promised *= _LATE
     return moment, promised
-
-
-def _clipped(sequence: Sequence, moment: float, away: float) -> float:
-    return min(moment, sequence.since + away) if sequence.started else moment
