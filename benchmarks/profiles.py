@@ -30,6 +30,10 @@ ROUTER = {"8b": (16.39e9, 3.22), "3b": (6.80e9, 2.04)}
 """Bytes, and seconds until the first token through llama-server's router: docs/measurements/suite-h100.txt, point 3."""
 
 
+OWN = {"latency": 4.5e-3, "hop": 3.1e-3, "turn": 0.08e-3, "draw": 0.58e-3, "change": 5.0e-3}
+"""Hotbunk's own delays, as ``pace.Delays``: means of docs/measurements/validate-h100."""
+
+
 def main() -> None:
     """Write all three."""
     line, models = read(SOURCE)
@@ -47,7 +51,8 @@ def _h100(line: Roofline, models: dict[str, Measured]) -> Profile:
     note = "one H100 80GB HBM3, 16 cores, fitted to docs/measurements/costs-h100.csv"
     (large, long), (small, short) = ROUTER.values()
     rate = (large - small) / (long - short)
-    return Profile("h100", note, True, 80 * GIB, 125 * GIB, line, Restart(short - small / rate, rate), found)
+    restart = Restart(short - small / rate, rate)
+    return Profile("h100", note, True, 80 * GIB, 125 * GIB, line, restart, found, **OWN)
 
 
 def _ada(cores: Side) -> Profile:

@@ -2,6 +2,7 @@
 
     python benchmarks/validate.py --device CUDA0 --out FOLDER                  # all of it, about half an hour
     python benchmarks/validate.py --device CUDA0 --work FOLDER --workloads heavy --out FOLDER     # piece by piece
+    python benchmarks/validate.py --live FOLDER --out FOLDER                   # what was replayed, simulated anew
     python benchmarks/validate.py --device cpu --scale 0.1 --blocks 4 --seconds 30 --rate 2       # without a GPU
 
 1. Models of real shapes with random weights are written, and profiled into a store of their own. Both stay in
@@ -13,8 +14,9 @@
    ``--again`` each trace is replayed twice, to tell by how much live runs of the same trace differ among themselves.
 
 Writes ``report.txt``, ``profile.json`` (for ``hotbunk simulate --device-profile``), and for each workload its figures
-and errors as CSV, and a page with both timelines. Exit status 1 if anything is not as promised; with ``--scale``, or
-on a CPU, errors are only reported.
+and errors as CSV, a page with both timelines, and the replay itself (``NAME.json``). ``--live`` takes such a folder
+and does 3 and 4 with what was replayed then. Exit status 1 if anything is not as promised; with ``--scale``, or on a
+CPU, errors are only reported.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import kept
 import msgspec
+from kept import Kept, Replayed
 from report import Report
 from staged import PROMPTS, parser, replayed, written
 from workloads import WORKLOADS, Draw
@@ -53,8 +57,8 @@ from hotbunk.simulator.contest import Setting
 from hotbunk.simulator.pace import Delays
 from hotbunk.simulator.profile import Profile
 from hotbunk.simulator.stored import stored
-from hotbunk.traces import Trace
 
+PROFILE = "profile.json"
 STORED = 180.0
 """Seconds that the host store gets to fill."""
 LIMITS = {"mean": 0.05, "p95": 0.10, "loads": 0.10, "preemptions": 0.10}
@@ -67,7 +71,10 @@ def main() -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     report = Report(arguments.out / "report.txt")
     with tempfile.TemporaryDirectory(prefix="hotbunk-validate-") as temporary:
-        found = _served(arguments.work or Path(temporary), arguments, report)
+        if arguments.live:
+            found = _simulated(arguments.live, arguments, report)
+        else:
+            found = _served(arguments.work or Path(temporary), arguments, report)
     report.say(_shown(found))
     judged = arguments.scale == 1 and not arguments.blocks and not arguments.device.startswith(("rpc:", "cpu"))
     for name in found:
@@ -82,8 +89,8 @@ def _served(folder: Path, arguments: argparse.Namespace, report: Report) -> dict
     files = written(folder / "models", arguments.models, arguments.scale, arguments.blocks)
     store = folder / "costs.sqlite"
     _profile(store, list(files.values()), arguments, report)
-    with Store(store) as kept:
-        machine = stored(kept)
+    with Store(store) as known:
+        machine = stored(known)
     found: dict[str, Mapping[str, float]] = {}
     with hotbunk(
         *(folder / "models", arguments.device, arguments.budget, arguments.context, arguments.slots),
@@ -93,12 +100,23 @@ def _served(folder: Path, arguments: argparse.Namespace, report: Report) -> dict
         report.title(f"{machine.note}; {', '.join(files)}; policy {arguments.policy}")
         machine = _with_delays(machine, asyncio.run(_delays(server, list(files), arguments.slots)))
         report.say(f"hotbunk's own delays, ms: {_in_ms(machine.delays)}")
-        profiles.write(machine, arguments.out / "profile.json")
+        profiles.write(machine, arguments.out / PROFILE)
         for name in filter(None, arguments.workloads.split(",")):
-            trace = WORKLOADS[name](name, tuple(files), arguments.draw)
-            errors_of = _validate(name, trace, server, machine, arguments, report)
-            _write(errors_of, arguments.out / f"{name}-errors.csv")
-            found |= errors_of
+            replay = _replay(name, tuple(files), server, arguments)
+            kept.write(replay, arguments.out / f"{name}.json")
+            found |= _compare(replay, machine, arguments.out, report)
+    return found
+
+
+def _simulated(folder: Path, arguments: argparse.Namespace, report: Report) -> dict[str, Mapping[str, float]]:
+    """Simulate what an earlier call has replayed; the errors by run."""
+    machine = profiles.read(str(folder / PROFILE))
+    report.title(f"{machine.note}; replays of {folder.name}")
+    report.say(f"hotbunk's own delays, ms: {_in_ms(machine.delays)}")
+    found: dict[str, Mapping[str, float]] = {}
+    for name in filter(None, arguments.workloads.split(",")):
+        if (path := folder / f"{name}.json").exists():
+            found |= _compare(kept.read(path), machine, arguments.out, report)
     return found
 
 
@@ -133,39 +151,47 @@ def _with_delays(machine: Profile, found: Mapping[str, Delays]) -> Profile:
     return msgspec.structs.replace(machine, **mean)
 
 
-def _validate(
-    name: str, trace: Trace, server: Server, machine: Profile, arguments: argparse.Namespace, report: Report
-) -> dict[str, Mapping[str, float]]:
-    """Replay and simulate one workload; the errors by the name of the run."""
-    report.title(f"{name}: {len(trace)} requests in {trace.duration:.0f} s")
-    setting = _setting(trace, server, machine, arguments)
-    runs = [replayed(trace, server, "live")]
-    runs += [replayed(trace, server, "live again")] if arguments.again else []
-    runs.append(setting.run(arguments.policy, trace))
-    slos = Slos()
-    summaries = [summarise(run, slos) for run in runs]
-    report.say(text(Page(name, "", "", [Section(name, name, "", tables(summaries, slos)[:3])])).strip())
-    write_summary(summaries, arguments.out / f"{name}.csv")
-    about = [("device", machine.note), ("workload", name), ("policy", arguments.policy)]
-    write_page(page(runs, slos, None, about, f"{name}: live and simulated"), arguments.out / f"{name}.html")
-    return {name if run is runs[-1] else f"{name}, live again": errors(runs[0], run) for run in runs[1:]}
-
-
-def _setting(trace: Trace, server: Server, machine: Profile, arguments: argparse.Namespace) -> Setting:
-    """The server as it is now, with nothing on the device."""
+def _replay(name: str, models: tuple[str, ...], server: Server, arguments: argparse.Namespace) -> Replayed:
+    """Send a workload to the server, which has nothing on the device when it begins."""
+    trace = WORKLOADS[name](name, models, arguments.draw)
     for model in trace.models:
         server.post(f"/api/models/{model}/unload", {})
     state = server.get("/api/state")
     [device] = state["devices"]
+    host = float(sum(each["total"] for each in device["stored"].values()))
+    where = device["budget"], arguments.context, arguments.slots, host, standing(state)
+    names = ["live", "live again"] if arguments.again else ["live"]
+    runs = [Kept.of(replayed(trace, server, each)) for each in names]
+    return Replayed(name, models, arguments.draw, arguments.policy, *where, runs)
+
+
+def _compare(replay: Replayed, machine: Profile, out: Path, report: Report) -> dict[str, Mapping[str, float]]:
+    """Simulate what was replayed; the errors by the name of the run."""
+    name, policy, trace = replay.workload, replay.policy, replay.trace
+    report.title(f"{name}: {len(trace)} requests in {trace.duration:.0f} s")
+    runs = [*(each.run(trace) for each in replay.runs), _setting(replay, machine).run(policy, trace)]
+    slos = Slos()
+    summaries = [summarise(run, slos) for run in runs]
+    report.say(text(Page(name, "", "", [Section(name, name, "", tables(summaries, slos)[:3])])).strip())
+    write_summary(summaries, out / f"{name}.csv")
+    about = [("device", machine.note), ("workload", name), ("policy", policy)]
+    write_page(page(runs, slos, None, about, f"{name}: live and simulated"), out / f"{name}.html")
+    found = {name if run is runs[-1] else f"{name}, live again": errors(runs[0], run) for run in runs[1:]}
+    _write(found, out / f"{name}-errors.csv")
+    return found
+
+
+def _setting(replay: Replayed, machine: Profile) -> Setting:
+    """The server as it was, with nothing on the device."""
     return Setting(
         machine,
-        {model: machine.models[model].anatomy for model in trace.models},
-        device["budget"],
-        arguments.context,
-        arguments.slots,
-        float(sum(each["total"] for each in device["stored"].values())),
+        {model: machine.models[model].anatomy for model in replay.models},
+        replay.budget,
+        replay.context,
+        replay.slots,
+        replay.host,
         Bound(),
-        standing=standing(state),
+        standing=replay.standing,
         announced=True,
     )
 
@@ -200,6 +226,7 @@ def _arguments() -> Any:
     options.add_argument("--policy", default="timeslice")
     options.add_argument("--workloads", default=",".join(WORKLOADS), help="none: models and profile only")
     options.add_argument("--profile", type=float, default=90.0, help="seconds to profile each model")
+    options.add_argument("--live", type=Path, help="an earlier --out, of which only simulations are to be made anew")
     options.add_argument("--again", action="store_true", help="replay each trace twice")
     arguments = options.parse_args()
     if unknown := set(filter(None, arguments.workloads.split(","))) - WORKLOADS.keys():

@@ -124,6 +124,21 @@ def test_more_work_never_takes_less(layers: int, sequences: int, tokens: int, pr
         assert costs.decode(more, [tokens]).seconds < costs.decode(here, [tokens]).seconds * 1.001
 
 
+def test_a_chunk_between_decode_steps_is_planned_anew() -> None:
+    costs, here = Costs.prior(LARGE, MACHINE), place(LARGE, 37)
+    alone, beside = (costs.chunk(here, 512, 512, others).seconds for others in (0, 3))
+    assert beside > alone
+
+
+def test_of_a_promotion_the_bus_does_the_most() -> None:
+    costs = Costs.prior(LARGE, MACHINE)
+    for layers in (1, 37):
+        here = place(LARGE, layers)
+        assert 0 < costs.calls(here).seconds < costs.promote(here).seconds
+    more, less = place(LARGE, 37), place(LARGE, 20)
+    assert costs.calls(less, more).seconds == costs.promote(less, more).seconds  # nothing comes
+
+
 def test_a_batch_takes_longer_the_larger_it_is_as_long_as_the_same_side_does_it() -> None:
     costs, here = Costs.prior(LARGE, MACHINE), place(LARGE, 30)
     steps = [costs.decode(here, [500] * count).seconds for count in range(1, 32)]

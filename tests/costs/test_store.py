@@ -68,22 +68,27 @@ def test_a_store_of_a_newer_hotbunk_is_left_alone(tmp_path: Path) -> None:
     Store(path).close()
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA user_version = 99")
-    with pytest.raises(ConfigError, match=r"newer hotbunk \(format 99, this one knows 2\).*--store"):
+    with pytest.raises(ConfigError, match=r"newer hotbunk \(format 99, this one knows 3\).*--store"):
         Store(path)
 
 
-def test_of_an_older_store_what_still_holds_is_kept(tmp_path: Path, anatomy: Anatomy) -> None:
+@pytest.mark.parametrize(
+    ("version", "line", "kinds"), [(1, None, {Kind.DECODE}), (2, ROOFLINE, {Kind.DECODE, Kind.LOAD, Kind.UNLOAD})]
+)
+def test_of_an_older_store_what_still_holds_is_kept(
+    tmp_path: Path, anatomy: Anatomy, version: int, line: Roofline | None, kinds: set[Kind]
+) -> None:
     path = tmp_path / "costs.sqlite"
     with Store(path) as store:
         store.keep_roofline(HERE, ROOFLINE)
-        for kind in (Kind.DECODE, Kind.LOAD, Kind.UNLOAD):
+        for kind in (Kind.DECODE, Kind.LOAD, Kind.UNLOAD, Kind.PREFILL):
             store.add(HERE, "abc", "tiny", anatomy, replace(RECORD, kind=kind))
     with sqlite3.connect(path) as database:
-        database.execute("PRAGMA user_version = 1")
+        database.execute(f"PRAGMA user_version = {version}")
     for _ in range(2):
         with Store(path) as store:
-            assert store.roofline(HERE) is None
-            assert store.records(HERE, "abc") == [RECORD]
+            assert store.roofline(HERE) == line
+            assert {record.kind for record in store.records(HERE, "abc")} == kinds
 
 
 def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:

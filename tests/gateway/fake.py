@@ -23,6 +23,7 @@ DEVICE: dict[str, Any] = {
     "held": 50,
     "spilled": 60,
     "stored": {"smol": {"bytes": 70, "total": 90}},
+    "filling": True,
     "computed": 1.5,
     "suspends": {"pinned": {"count": 2, "bytes": 80, "seconds": 0.25}},
     "resumes": {},

@@ -24,6 +24,7 @@ class Invented:
     thousand: float = 0.002
     token: float = 0.0001
     promotion: float = 0.5
+    calling: float = 0.0
     making: float = 0.1
     leaving: float = 0.05
     kv: float = 0.02
@@ -32,11 +33,14 @@ class Invented:
     def decode(self, placement: Placement, contexts: Sequence[int]) -> Estimate:
         return _sure(self.step + self.each * len(contexts) + self.thousand * padded(max(contexts)) / 1000)
 
-    def chunk(self, placement: Placement, start: int, tokens: int) -> Estimate:
+    def chunk(self, placement: Placement, start: int, tokens: int, beside: int = 0) -> Estimate:
         return _sure(self.token * tokens)
 
     def promote(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
         return _sure(self.promotion if pinned else 4 * self.promotion)
+
+    def calls(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
+        return _sure(self.calling)
 
     def context(self, placement: Placement) -> Estimate:
         return _sure(self.making)

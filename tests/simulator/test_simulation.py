@@ -124,6 +124,81 @@ def test_a_batch_is_new_whenever_somebody_comes_or_goes() -> None:
     assert slow.usage.computing - plain.usage.computing == pytest.approx(3 * 0.03)
 
 
+def worked(*commands: tuple[float, device.Command], **models: Subject) -> list[tuple[str, int, float]]:
+    """What a device that was told so reports: of which sequence, and when. Requests: 1 token and 11, 512 and 2."""
+    told: list[tuple[str, int, float]] = []
+
+    def hear(at: float, event: events.Event) -> None:
+        told.append((type(event).__name__, getattr(event, "sequence", 0), at))
+
+    worker = device.Device({name: each.costs for name, each in models.items()}, LIVE, NONE, hear)
+    for number in range(1, 6):
+        worker.add(device.Job(number, "a", 1, 11))
+    worker.add(device.Job(9, "b", 512, 1))
+    for at, command in commands:
+        worker.order(at, command)
+    while not worker.idle:
+        worker.run(10.0)
+    return told
+
+
+def test_empty_slots_between_busy_ones_are_evaluated_along() -> None:
+    made = subject("a", slots=4)
+    [place] = made.placements
+    load = (0.0, actions.Load("a", "", place))
+    starts = [(1.0, actions.Start("a", "", number)) for number in (1, 2, 3)]
+
+    def last(gone: int) -> float:
+        told = worked(load, *starts, (1.05, actions.Suspend("a", "", gone)), a=made)
+        return next(at for name, number, at in told if (name, number) == ("Finished", 3))
+
+    assert last(2) > last(1) + 0.004  # five or six steps, a millisecond for each slot
+
+
+@pytest.mark.parametrize(
+    ("decoding", "prefilling", "groups"),
+    [
+        ({0}, {1}, (1,)),
+        ({2, 3}, set(), (2,)),
+        ({0, 2}, set(), (3,)),
+        ({0, 2}, {1}, (1, 1)),
+        ({0, 1, 7}, set(), (2, 1)),
+        ({0, 1, 3, 6}, {4}, (4, 2)),
+    ],
+)
+def test_slots_are_evaluated_in_as_few_goes_as_gaps_allow(
+    decoding: set[int], prefilling: set[int], groups: tuple[int, ...]
+) -> None:
+    assert device._groups(decoding, prefilling) == groups
+
+
+def test_what_is_large_waits_for_a_promotion_on_the_bus() -> None:
+    a, b = subject("a", 5), subject("b", 5)
+    commands: list[tuple[float, device.Command]] = [
+        (0.0, actions.Load("a", "", a.placements[0])),
+        (1.0, actions.Start("a", "", 1)),
+        (1.05, actions.Suspend("a", "", 1)),
+        (2.0, actions.Load("b", "", b.placements[0])),  # its context until 2.1, its bytes until 2.5
+        (2.2, actions.Resume("a", "", 1)),
+    ]
+    told = worked(*commands, a=a, b=b)
+    assert [name for name, _, _ in told] == ["Loaded", "Suspended", "Loaded", "Finished"]
+    away, on = told[2][2], told[3][2]
+    assert away == pytest.approx(2.5 + a.costs.kv_in(a.placements[0], 1).seconds)
+    assert 0.0 < on - away < 0.15
+
+
+def test_calling_for_a_promotion_stops_the_loop() -> None:
+    rows = [Request(0.0, "a", 1, 400), Request(3.0, "b", 1, 2)]
+
+    def lasted(costs: Invented) -> float:
+        trace = Trace.of("rows", rows, ["a", "b"])
+        out = case(trace, [subject("a", 5), subject("b", 5, costs=costs)], LIVE, NONE).run("t", POLICIES["fifo"]())
+        return float(out.outcomes.ended[0] - out.outcomes.first[0])
+
+    assert lasted(Invented(calling=0.2)) == pytest.approx(lasted(Invented()) + 0.2, abs=0.02)
+
+
 def test_who_follows_an_answer_comes_after_it() -> None:
     run = serve([Request(0.0, "a", 10, 5), Request(3.0, "b", 10, 5, after=0)], a=5, b=5)
     assert run.outcomes.arrived[1] == run.outcomes.ended[0] + 3.0

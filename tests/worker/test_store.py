@@ -176,6 +176,29 @@ def test_the_arena_is_handed_over_when_it_is_ready(awake: Event) -> None:
     store.close()
 
 
+def test_the_arena_comes_after_the_first_model(kquant: Path, experts: Path, awake: Event) -> None:
+    device = open_device("cpu")
+    models = {name: Model(path, device, 1) for name, path in (("kquant", kquant), ("experts", experts))}
+    there: list[list[str]] = []
+    store = Store(
+        device, 1 << 30, 1 << 20, lambda _: there.append([name for name in models if store.has(name)]), awake.set
+    )
+    for name, model in models.items():
+        store.add(name, model)
+    while True:
+        awake.clear()
+        store.step(set)
+        if not store.filling:
+            break
+        assert awake.wait(60)
+    assert there == [["kquant"]]
+    assert all(store.has(name) for name in models)
+    store.stop()
+    for model in models.values():
+        model.close()
+    store.close()
+
+
 def test_closing_ends_a_copy_under_way(smollm2: Path, awake: Event) -> None:
     model = Model(smollm2, open_device("cpu"), 1)
     store = Store(open_device("cpu"), 1 << 30, 0, lambda _: None, awake.set)

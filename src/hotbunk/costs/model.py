@@ -88,9 +88,12 @@ class Costs:
         """So many tokens of one sequence, after ``start`` that are evaluated."""
         return self.estimate(_asked(Kind.PREFILL, placement, tokens=tokens, start=start))
 
-    def chunk(self, placement: Placement, start: int, tokens: int) -> Estimate:
-        """One chunk of a prefill, after ``start`` tokens; what a whole prefill takes besides comes with the first."""
-        row = self.row(_asked(Kind.PREFILL, placement, tokens=tokens, start=start))
+    def chunk(self, placement: Placement, start: int, tokens: int, beside: int = 0) -> Estimate:
+        """One chunk of a prefill, after ``start`` tokens; what a whole prefill takes besides comes with the first.
+
+        ``beside``: sequences that decode between the chunks.
+        """
+        row = self.row(_asked(Kind.PREFILL, placement, 1 + beside, tokens, start))
         if start:
             row[0] = 0.0
         return self.fits[Kind.PREFILL].predict(row)
@@ -112,15 +115,20 @@ class Costs:
 
     def promote(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
         """Move the layers alone; a resize to fewer layers gives them back."""
-        had, layers = (before.device.weights, before.layers) if before else (0, 0)
-        size, pieces = placement.device.weights - had, abs(placement.layers - layers)
-        kind = Kind.LOAD if size >= 0 else Kind.UNLOAD
-        return self.estimate(_asked(kind, placement, moved=abs(size), pieces=pieces, pinned=pinned))
+        return self.estimate(_promotion(placement, before, pinned))
+
+    def calls(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
+        """Of ``promote``, all but the bytes on the bus: what stops the worker's loop also where copies do not."""
+        record = _promotion(placement, before, pinned)
+        row = self.row(record)
+        if record.kind is Kind.LOAD:
+            row = row * [term.unit == "s" for term in TERMS[Kind.LOAD]]
+        return self.fits[record.kind].predict(row)
 
     def unload(self, placement: Placement) -> Estimate:
-        """Take all of it off the device."""
-        size = placement.device.total
-        return self.estimate(_asked(Kind.UNLOAD, placement, moved=size, pieces=placement.layers))
+        """Take all of it off the device. The worker keeps its layers' memory for those who come."""
+        size = placement.device.total - placement.device.weights
+        return self.estimate(_asked(Kind.UNLOAD, placement, moved=size))
 
     def context(self, placement: Placement) -> Estimate:
         """Make its context."""
@@ -176,6 +184,14 @@ def errors(costs: Costs, records: Iterable[Record]) -> dict[Kind, float]:
 
 def _fit(kind: Kind, rows: Array, records: Sequence[Record], weights: Array | None = None) -> Fit:
     return fit(TERMS[kind], rows, np.array([record.seconds for record in records]), weights)
+
+
+def _promotion(placement: Placement, before: Placement | None, pinned: bool) -> Record:
+    """Of the layers that a placement has more than the one ``before``, or fewer."""
+    had, layers = (before.device.weights, before.layers) if before else (0, 0)
+    size, pieces = placement.device.weights - had, abs(placement.layers - layers)
+    kind = Kind.LOAD if size >= 0 else Kind.UNLOAD
+    return _asked(kind, placement, moved=abs(size), pieces=pieces, pinned=pinned)
 
 
 def _asked(

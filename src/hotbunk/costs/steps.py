@@ -20,11 +20,12 @@ to the host's KV cache; ``W_h`` and ``A_h`` then count for it, and ``stream`` is
 
 **Prefill** of ``P`` tokens behind ``s``, in chunks of ``CHUNK``:
 
-    t = start + chunks * (L * chunk + split * cross) + chunks * (W_d / B_d + stream) + P * E_d / F_d
+    t = start + chunks * (L * chunk + split * cross + L * plan) + chunks * (W_d / B_d + stream) + P * E_d / F_d
         + W_h / B_h + P_h * E_h / F_h + A_d / a_d + A_h / a_h
 
 where ``P_h`` are the tokens of chunks that the host evaluates its layers for, and ``W_h`` is read once for each of
-those chunks. Chunks shorter than ``STREAMED`` are never streamed.
+those chunks. Chunks shorter than ``STREAMED`` are never streamed. ``plan`` comes only where others decode between the
+chunks, each of which has its graph planned anew then.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ _CROSS, _CARRY = (
     0.2e-3,
 )  # seconds to hand over from side to side, where threads wait to be woken, and for each row
 _START = 2e-3  # seconds to plan the graph of a prompt, whose shape is a new one
+_PLAN = 0.1e-3  # seconds to plan a layer's part of a graph
 _APART, _CHUNKED = 2, 12
 """A layer whose operations are dispatched one by one takes so many times as long as an evaluation of one, by its
 launches alone: few sequences' decode step, a chunk of many tokens."""
@@ -89,6 +91,7 @@ PREFILL = (
     Term("start", "one prefill, whatever its length", "s", 1.0),
     Term("chunk", "each layer, each chunk", "s", 1.0),
     Term("cross", "crossing the bus, each chunk", "s", 2.0),
+    Term("plan", "each layer, each chunk between decode steps", "s", 1.0),
     Term("read_device", "weights on the device, read for each chunk", "B", 0.5),
     Term("multiply_device", "weights on the device, multiplied with each token", "mul", 0.5),
     Term("stream", "weights on the host, copied to the device", "B", 0.3),
@@ -147,6 +150,7 @@ def prefill(sides: Sides, roofline: Roofline, record: Record) -> Array:
             0.0,
             _CHUNKED * (device.layers * roofline.device.overhead + host.layers * roofline.host.overhead),
             _CROSS if sides.split else 0.0,
+            _PLAN * (device.layers + host.layers) if record.sequences > 1 else 0.0,
             device.reading(spread),
             tokens * (device.multiplying(busy) + share * host.multiplying(busy)),
             streaming,

@@ -22,13 +22,19 @@ from hotbunk.errors import ConfigError
 
 __all__ = ["Known", "Store", "default_path"]
 
-SCHEMA = 2
+SCHEMA = 3
 """Raised whenever what is stored changes its meaning."""
 _SECOND = """
 UPDATE machines SET roofline = NULL;
 DELETE FROM records WHERE kind IN ('load', 'unload');
 """
-"""What of a store of format 1 is to be measured anew: rooflines lack attention, and moves had shells opened in them."""
+_THIRD = "DELETE FROM records WHERE kind = 'prefill';"
+_CHANGES = {1: _SECOND, 2: _THIRD}
+"""What of a store of each earlier format is to be measured anew.
+
+Of format 1: rooflines lack attention, and moves had shells opened in them. Of format 2: prefills do not say what decoded
+beside them, and there were many of a single token.
+"""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS machines (key TEXT PRIMARY KEY, machine TEXT NOT NULL, roofline TEXT);
 CREATE TABLE IF NOT EXISTS models (content TEXT PRIMARY KEY, name TEXT NOT NULL, anatomy TEXT NOT NULL);
@@ -154,8 +160,8 @@ class Store:
             )
         if version == SCHEMA:
             return
-        if version == 1:
-            self._database.executescript(_SECOND)
+        if version:
+            self._database.executescript("".join(_CHANGES[each] for each in range(version, SCHEMA)))
         else:
             if self._one("SELECT count(*) FROM sqlite_master")[0]:
                 raise ConfigError(f"{self.path} is a database of something else; name another file with --store")

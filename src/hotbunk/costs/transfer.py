@@ -4,7 +4,7 @@ Symbols: ``B`` bytes, ``p`` pieces (layers are moved and given back one by one).
 
     load     t = start + p * piece + B_pinned / h2d_pinned + B_pageable / h2d_pageable
     context  t = start + split * arrange + K_d / clear_d + K_h / pin + L * layer
-    unload   t = start + p * piece + B / release
+    unload   t = start + p * piece + B / release      p, B: of what is given back; the worker keeps weights' memory
     kv_out   t = start(L) + K_d / d2h + K_h / copy          kv_in alike, with h2d
     pin      t = start + B / pin
 
@@ -26,6 +26,7 @@ from hotbunk.costs.work import Sides
 __all__ = ["RELEASE", "TRANSFERS", "transfer"]
 
 _START, _PIECE = 5e-3, 0.8e-3  # seconds of one move, and of one piece's allocation or release by a GPU's driver
+_END = 15e-3  # seconds to end a context, with the queues and recorded graphs that a GPU has of it
 _CARRIED, _COPIED = 0.2e-3, 25e-6  # seconds of one transfer, and of its copies of a layer
 _CONTEXT, _ARRANGE, _LAYER = 25e-3, 20e-3, 0.3e-3  # seconds of planning libllama's graphs
 RELEASE = 1e12
@@ -70,7 +71,7 @@ def transfer(sides: Sides, roofline: Roofline, record: Record) -> Array:
         times = [pinned / roofline.to_device(True), (size - pinned) / roofline.h2d_pageable]
         return np.array([_START, record.pieces * _PIECE, *times])
     if kind is Kind.UNLOAD:
-        return np.array([_START, record.pieces * _PIECE, size / RELEASE])
+        return np.array([_END, record.pieces * _PIECE, size / RELEASE])
     if kind is Kind.PIN:
         return np.array([_START, size / (roofline.pin or roofline.h2d_pageable)])
     if kind is Kind.CONTEXT:

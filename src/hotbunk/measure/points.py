@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from hotbunk.costs.record import Kind, Record
 from hotbunk.placement import Placement
-from hotbunk.worker.protocol import Loaded, Resumed, Suspended, Unloaded
+from hotbunk.worker.protocol import Loaded, Produced, Resumed, Suspended, Unloaded
 
-__all__ = ["carried", "left", "moved"]
+__all__ = ["carried", "left", "moved", "prefilled"]
 
 
 def moved(report: Loaded, before: Placement | None) -> Iterator[Record]:
@@ -26,8 +26,15 @@ def moved(report: Loaded, before: Placement | None) -> Iterator[Record]:
 
 
 def left(report: Unloaded, place: Placement) -> Record:
-    """Of an unload from ``place``, where no sequence ran."""
-    return Record(Kind.UNLOAD, place, report.seconds, moved=report.freed, pieces=place.layers)
+    """Of an unload from ``place``, where no sequence ran; what the worker keeps of it was not given back."""
+    share = report.kept / place.device.weights if place.device.weights else 0.0
+    pieces = round(place.layers * (1 - min(1.0, share)))
+    return Record(Kind.UNLOAD, place, report.seconds, moved=report.freed - report.kept, pieces=pieces)
+
+
+def prefilled(report: Produced, place: Placement) -> Record:
+    """Of a prompt's prefill, all its chunks together."""
+    return Record(Kind.PREFILL, place, report.seconds, 1 + report.beside, report.prefilled)
 
 
 def carried(report: Suspended | Resumed, place: Placement, tokens: int) -> Record:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hotbunk.costs.record import Kind, Record
 from hotbunk.costs.steps import CHUNK
 from hotbunk.errors import EngineError
-from hotbunk.measure.points import carried, left, moved
+from hotbunk.measure.points import carried, left, moved, prefilled
 from hotbunk.measure.wire import Wire, prompt
 from hotbunk.placement import Placement
 from hotbunk.worker.protocol import (
@@ -21,6 +21,7 @@ from hotbunk.worker.protocol import (
     Resumed,
     Suspend,
     Suspended,
+    Trim,
     Unload,
     Unloaded,
 )
@@ -31,6 +32,7 @@ _STEPS, _MOST = 8, 40
 _LONG = 0.25  # seconds: a median of fewer steps than that takes for usual what a busy host does for a moment
 _FEWEST, _SLOW = 3, 0.5  # where steps are slow so few will do, once they took so many seconds together
 _WARM = 2  # steps before them: libllama plans its graphs at the first
+_PROMPT = 16  # tokens of the shortest prompt that tells of prefills: fewer are evaluated like a decode step
 _CARRIES = 5  # times that a state goes out and in
 LOADS = 3
 """Times that a model is loaded for a point."""
@@ -93,7 +95,9 @@ class Probes:
         if self.standing is None:
             return []
         place, self.standing = self.standing, None
-        report = self._wire.ask(Unload(self.model), Unloaded)
+        # as a server does, which makes room when somebody comes
+        report = self._wire.ask(Unload(self.model, spare=place.device.weights), Unloaded)
+        self._wire.send(Trim(0))
         return [left(report, place)]
 
     def decode(self, sequences: int, tokens: int) -> list[Record]:
@@ -121,9 +125,9 @@ class Probes:
                 if not isinstance(report, Produced):
                     continue
                 made += any(token.sequence == numbers[0] for token in report.tokens)
-                if report.prefilled:
-                    records.append(Record(Kind.PREFILL, place, report.seconds, tokens=report.prefilled))
-                elif len(report.tokens) == count:
+                if report.prefilled >= _PROMPT:
+                    records.append(prefilled(report, place))
+                elif not report.prefilled and len(report.tokens) == count:
                     seconds.append(report.seconds)
             records.append(Record(Kind.DECODE, place, 0.0, count, made).timed(seconds[_WARM:]))
         self._wire.cancel(numbers[0])
@@ -151,8 +155,11 @@ class Probes:
         return [_carried(out, place, tokens), _carried(back, place, tokens)]
 
     def _prefilled(self, tokens: int, seed: int) -> float:
-        """Seconds of one prefill."""
-        number = self._wire.start(self.model, prompt(tokens, seed), 1)
+        """Seconds of one prefill.
+
+        Each is of another length, as users' prompts are: libllama would not plan the same one's graph anew.
+        """
+        number = self._wire.start(self.model, prompt(max(1, tokens - seed), seed), 1)
         seconds = 0.0
         while number not in self._wire.ended:
             report = self._wire.receive()

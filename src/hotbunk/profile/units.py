@@ -79,7 +79,8 @@ def _sample(costs: Costs, kind: Kind, term: Term) -> Record:
     placed = (
         0 if side in ("host", "layer_host") else layers // 2 if term.name in ("cross", "carry", "arrange") else layers
     )
-    return Record(kind, Placement(placed, 1, 1, part, part), 0.0, int(batch or 1), 1, moved=1, pieces=1)
+    sequences = 2 if term.name == "plan" else int(batch or 1)
+    return Record(kind, Placement(placed, 1, 1, part, part), 0.0, sequences, 1, moved=1, pieces=1)
 
 
 def _place(parameter: Parameter) -> int:

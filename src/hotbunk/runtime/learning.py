@@ -12,7 +12,7 @@ from hotbunk.costs.learning import Learner
 from hotbunk.costs.model import Costs
 from hotbunk.costs.record import Kind, Record
 from hotbunk.llama.gguf import Gguf
-from hotbunk.measure.points import carried, left, moved
+from hotbunk.measure.points import carried, left, moved, prefilled
 from hotbunk.models import Served
 from hotbunk.placement import Placement
 from hotbunk.runtime.catalog import waited
@@ -102,7 +102,7 @@ class Learning:
 
     def _step(self, report: wire.Produced, place: Placement) -> Iterator[Record]:
         if report.prefilled:
-            yield Record(Kind.PREFILL, place, report.seconds, tokens=report.prefilled)
+            yield prefilled(report, place)
             return
         # the token drawn last is with the job by now, and the one before it was evaluated in this step
         jobs = [job for token in report.tokens if (job := self._jobs.get(token.sequence))]

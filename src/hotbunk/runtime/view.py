@@ -40,6 +40,7 @@ def device(
         "held": beat.held,
         "spilled": beat.spilled,
         "stored": {model: {"bytes": done, "total": total} for model, (done, total) in beat.stored.items()},
+        "filling": beat.filling,
         **tally.state(),
         "rss": beat.rss,
         "trouble": beat.trouble,

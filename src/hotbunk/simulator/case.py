@@ -18,7 +18,7 @@ from hotbunk.traces.trace import Trace
 
 __all__ = ["Case"]
 
-_ASKED = ("decode", "chunk", "promote", "context", "unload", "kv_out", "kv_in", "state")
+_ASKED = ("decode", "chunk", "promote", "calls", "context", "unload", "kv_out", "kv_in", "state")
 
 
 @dataclass(frozen=True)

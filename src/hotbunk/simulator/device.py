@@ -2,9 +2,13 @@
 
 One loop takes turns among the loaded models. A turn is one decode step of all the model's decoding sequences, then one
 chunk of its oldest prefilling one. Commands are carried out between turns; what was ordered during a turn waits for
-its end. Bytes of a promotion come over the bus by themselves while others compute, one promotion after the other;
-making a context, giving memory back and carrying KV caches stop the loop. A restarting peer (``moving.Restart``) stops
-nothing while it loads, since that is another process.
+its end. Bytes of a promotion come over the bus by themselves while others decode, one promotion after the other; what
+else is large waits behind them: a prefill, a sequence's state that comes back. Calling for a promotion, making a
+context, giving memory back and carrying KV caches stop the loop. A restarting peer (``moving.Restart``) stops nothing
+while it loads, since that is another process.
+
+Sequences have slots, each the first that was free. Empty ones between those that decode are evaluated along, if there
+are no more of them than sequences; else, and where one between them prefills, groups are evaluated one by one.
 
 Steps whose cost is the same are taken together: nothing happens per token. Between two events the clock moves on by
 
@@ -38,7 +42,8 @@ class Job:
     """A request on its way: ``todo`` tokens of its prompt are to be evaluated, ``left`` generated; ``made`` were.
 
     ``behind`` tokens are in the KV cache. ``first`` is when its first token came, ``place`` its place in the order in
-    which sequences were started: the oldest prefills first, also if it was suspended meanwhile.
+    which sequences were started: the oldest prefills first, also if it was suspended meanwhile. ``slot`` is where it
+    runs.
     """
 
     number: int
@@ -49,15 +54,17 @@ class Job:
     first: float = -1.0
     made: int = 0
     place: int = 0
+    slot: int = 0
 
 
 class _Runner:
     """A loaded model. ``longest`` and ``least``: most tokens behind, and fewest left, of those that decode.
 
-    ``new``: decode steps that are still to be taken until the device knows the batch.
+    ``new``: decode steps that are still to be taken until the device knows the batch, which is evaluated in ``groups``
+    of so many slots.
     """
 
-    __slots__ = ("decoding", "least", "longest", "model", "new", "pace", "prefilling", "ready", "step")
+    __slots__ = ("decoding", "groups", "least", "longest", "model", "new", "pace", "prefilling", "ready", "step")
 
     def __init__(self, model: str, pace: Pace) -> None:
         self.model, self.pace = model, pace
@@ -65,7 +72,13 @@ class _Runner:
         self.prefilling: deque[Job] = deque()
         self.ready = False
         self.longest = self.least = self.new = 0
+        self.groups: tuple[int, ...] = ()
         self.step = 0.0
+
+    def seat(self, job: Job) -> None:
+        """Give it the first free slot; to be told before it decodes or prefills."""
+        taken = {other.slot for other in (*self.decoding, *self.prefilling)}
+        job.slot = next(slot for slot in count() if slot not in taken)
 
     def regard(self) -> None:
         """Who decodes has changed."""
@@ -73,7 +86,20 @@ class _Runner:
         if self.decoding:
             self.longest = max(job.behind for job in self.decoding)
             self.least = min(job.left for job in self.decoding)
-            self.step = self.pace.step(len(self.decoding), self.longest)
+            self.regroup()
+            self._price()
+
+    def regroup(self) -> None:
+        """Who is between them may have changed."""
+        if not self.decoding:
+            return
+        groups = _groups({job.slot for job in self.decoding}, {job.slot for job in self.prefilling})
+        if groups != self.groups:
+            self.groups, self.new = groups, NEW
+            self._price()
+
+    def _price(self) -> None:
+        self.step = self.pace.step(len(self.decoding), self.groups, self.longest)
 
     def advance(self, rounds: int) -> None:
         """So many decode steps have been taken."""
@@ -85,7 +111,7 @@ class _Runner:
         self.least -= rounds
         self.new = max(0, self.new - rounds)
         if not self.longest % TILE:
-            self.step = self.pace.step(len(self.decoding), self.longest)
+            self._price()
 
     def same(self) -> int:
         """How many steps cost what the next one does."""
@@ -99,8 +125,23 @@ class _Runner:
             return True
         if job in self.prefilling:
             self.prefilling.remove(job)
+            self.regroup()
             return True
         return False
+
+
+def _groups(decoding: set[int], prefilling: set[int]) -> tuple[int, ...]:
+    """How many slots are evaluated in one go, and in another."""
+    first, last = min(decoding), max(decoding)
+    empty = {slot for slot in range(first, last) if slot not in decoding and slot not in prefilling}
+    evaluated = decoding | empty if len(empty) <= len(decoding) else decoding
+    groups, before = list[int](), first - 2
+    for slot in sorted(evaluated):
+        if slot > before + 1:
+            groups.append(0)
+        groups[-1] += 1
+        before = slot
+    return tuple(groups)
 
 
 class Device:
@@ -218,8 +259,9 @@ class Device:
             self._prefill(runner, job)
 
     def _prefill(self, runner: _Runner, job: Job) -> None:
+        self._wait_for_bus()
         tokens = min(CHUNK, job.todo)
-        self._compute(runner.pace.chunk(job.behind, tokens))
+        self._compute(runner.pace.chunk(job.behind, tokens, len(runner.decoding)))
         runner.new = NEW
         job.behind += tokens
         job.todo -= tokens
@@ -231,8 +273,8 @@ class Device:
         job.first = self.clock if job.first < 0 else job.first
         if job.left:
             runner.decoding.append(job)
-            runner.regard()
-        else:
+        runner.regard()
+        if not job.left:
             self._finish(job)
 
     def _end(self, runner: _Runner) -> None:
@@ -253,7 +295,10 @@ class Device:
             case actions.Start(model, _, sequence):
                 job = self._jobs[sequence]
                 job.place = next(self._ticket)
-                self._runners[model].prefilling.append(job)
+                runner = self._runners[model]
+                runner.seat(job)
+                runner.prefilling.append(job)
+                runner.regroup()
             case actions.Suspend(model, _, sequence):
                 self._suspend(model, sequence)
             case actions.Resume(model, _, sequence):
@@ -276,10 +321,13 @@ class Device:
             self._tell(events.Suspended(self.clock, model, sequence, job.made))
 
     def _resume(self, runner: _Runner, job: Job) -> None:
+        self._wait_for_bus()
         self._carry(runner, job, out=False)
+        runner.seat(job)
         if job.todo:
             younger = (at for at, other in enumerate(runner.prefilling) if other.place > job.place)
             runner.prefilling.insert(next(younger, len(runner.prefilling)), job)
+            runner.regroup()
         else:
             runner.decoding.append(job)
             runner.regard()
@@ -366,6 +414,12 @@ class Device:
         """A move is under way then, maybe beside others. It begins now or when the bus is free: there is no gap."""
         self.usage.moving += max(0.0, end - max(begin, self._moved))
         self._moved = max(self._moved, end)
+
+    def _wait_for_bus(self) -> None:
+        """Until no promotion is under way."""
+        if self._bus > self.clock:
+            self.usage.busy += self._bus - self.clock
+            self.clock = self._bus
 
     def _wait(self, until: float) -> None:
         """Nothing to compute: only what comes by itself goes on."""

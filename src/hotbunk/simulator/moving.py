@@ -54,8 +54,8 @@ class Stored(Protocol):
 class Live:
     """A living model's layers, copied out of host memory.
 
-    Pinned, the copies go on by themselves (``overlaps``: as the device can) while the context is made and others
-    compute; pageable ones stop the loop.
+    Pinned, the copies go on by themselves (``overlaps``: as the device can) once they have been called for, while the
+    context is made and others compute; pageable ones stop the loop.
     """
 
     store: Stored
@@ -70,7 +70,8 @@ class Live:
         kept = before and to.keeps_context(before)
         context = 0.0 if kept else costs.context(to).seconds
         if pinned and self.overlaps:
-            return Time(context, promotion, bus=True, anew=not kept)
+            calls = costs.calls(to, before, pinned).seconds
+            return Time(calls + context, promotion, bus=True, anew=not kept)
         return Time(promotion + context, anew=not kept)
 
     def unload(self, model: str, costs: Priced, placement: Placement, now: float) -> Time:

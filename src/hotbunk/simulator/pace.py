@@ -47,11 +47,14 @@ class Priced(Protocol):
     def decode(self, placement: Placement, contexts: Sequence[int]) -> Estimate:
         """One step of these sequences."""
 
-    def chunk(self, placement: Placement, start: int, tokens: int) -> Estimate:
-        """A chunk of a prompt behind ``start`` tokens."""
+    def chunk(self, placement: Placement, start: int, tokens: int, beside: int = 0) -> Estimate:
+        """A chunk of a prompt behind ``start`` tokens, and between the decode steps of ``beside`` sequences."""
 
     def promote(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
         """The layers alone."""
+
+    def calls(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
+        """Of ``promote``, what is not the bus's."""
 
     def context(self, placement: Placement) -> Estimate:
         """Its context."""
@@ -84,24 +87,28 @@ class Pace:
 
     def __init__(self, costs: Priced, placement: Placement, delays: Delays) -> None:
         self.costs, self.placement, self._delays = costs, placement, delays
-        self._steps: dict[tuple[int, int], float] = {}
+        self._steps: dict[tuple[int, tuple[int, ...], int], float] = {}
 
-    def step(self, sequences: int, longest: int) -> float:
-        """A decode step of so many sequences, the longest of which has ``longest`` tokens behind it."""
-        key = sequences, longest // TILE
+    def step(self, sequences: int, groups: tuple[int, ...], longest: int) -> float:
+        """A decode step of so many sequences, the longest of which has ``longest`` tokens behind it.
+
+        ``groups``: how many slots are evaluated in one go, and in another.
+        """
+        key = sequences, groups, longest // TILE
         found = self._steps.get(key)
         if found is None:
             own = self._delays.turn + sequences * self._delays.draw
-            found = self._steps[key] = self.costs.decode(self.placement, (key[1] * TILE,) * sequences).seconds + own
+            steps = [self.costs.decode(self.placement, (key[2] * TILE,) * slots).seconds for slots in groups]
+            found = self._steps[key] = sum(steps) + own
         return found
 
     def planning(self, new: int, steps: int) -> float:
         """What so many steps take besides, if the batch is ``new`` for so many of them."""
         return self._delays.change * (_LEFT[new] - _LEFT[max(0, new - steps)])
 
-    def chunk(self, start: int, tokens: int) -> float:
-        """A chunk of a prompt behind ``start`` tokens."""
-        return self.costs.chunk(self.placement, start, tokens).seconds
+    def chunk(self, start: int, tokens: int, beside: int) -> float:
+        """A chunk of a prompt behind ``start`` tokens, and between the decode steps of ``beside`` sequences."""
+        return self.costs.chunk(self.placement, start, tokens, beside).seconds
 
     def carry(self, out: bool, tokens: int) -> float:
         """A sequence's state to the host (``out``) or back; by tiles."""

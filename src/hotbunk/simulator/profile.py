@@ -29,7 +29,7 @@ from hotbunk.simulator.pace import Delays
 
 __all__ = ["Profile", "Profiled", "names", "read", "write"]
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever what a file says changes its meaning."""
 
 

@@ -139,6 +139,7 @@ def _beat(device: Device, engine: Engine, arena: Arena, watch: Watch, store: Sto
         # others do not tell, or not to a second thread
         free=device.memory()[0] + pool(device).bytes if device.pinned else -1,
         stored=store.progress,
+        filling=store.filling,
     )
 
 

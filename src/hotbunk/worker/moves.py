@@ -133,11 +133,12 @@ def resize(
 
 def unload(runner: Runner, report: Callable[[Report], None]) -> Unloaded:
     """Suspend what runs, free the context and demote every layer; harmless when nothing is loaded."""
-    began, freed = perf_counter(), runner.device.total
+    began, there = perf_counter(), runner.device
     for _, suspended in _suspend_all(runner):
         report(suspended)
     _strip(runner)
-    return Unloaded(runner.name, freed - runner.device.total, perf_counter() - began)
+    seconds, kept = perf_counter() - began, min(there.weights, pool(runner.model.device).bytes)
+    return Unloaded(runner.name, there.total - runner.device.total, seconds, kept)
 
 
 def _begin(move: Move, report: Callable[[Report], None]) -> Move:

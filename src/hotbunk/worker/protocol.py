@@ -183,11 +183,12 @@ class Loaded(Message, frozen=True):
 
 
 class Unloaded(Message, frozen=True):
-    """Nothing of the model is on the device any more."""
+    """Nothing of the model is on the device any more: ``freed`` bytes, of which the worker has ``kept`` so many."""
 
     model: str
     freed: int
     seconds: float
+    kept: int = 0
 
 
 class Token(msgspec.Struct, frozen=True, array_like=True):
@@ -203,13 +204,14 @@ class Produced(Message, frozen=True):
     """The tokens of one step of one model, which took ``seconds`` to evaluate.
 
     ``prefilled`` 0: a decode step of all its running sequences. Else the step was a sequence's prefill of so many
-    tokens, all its chunks together, and the token is its first.
+    tokens, all its chunks together, and the token is its first; up to ``beside`` others decoded between the chunks.
     """
 
     model: str
     tokens: list[Token]
     seconds: float = 0.0
     prefilled: int = 0
+    beside: int = 0
 
 
 class Ended(Message, frozen=True):
@@ -265,7 +267,7 @@ class Beat(Message, frozen=True):
     ``trouble`` says why they cannot be spilled, if they cannot. ``device`` is the device bytes of all loaded models as
     libllama reports them, ``free`` those that the driver says are free, with those that were spared (-1: it does not
     tell), ``rss`` the process's resident memory but for mapped files. ``stored`` has for each model in the host store,
-    or on its way there, the bytes that are there and all its bytes.
+    or on its way there, the bytes that are there and all its bytes; ``filling``: it, or the arena, takes something in.
     """
 
     busy: float
@@ -279,6 +281,7 @@ class Beat(Message, frozen=True):
     arena: int = 0
     free: int = -1
     stored: dict[str, tuple[int, int]] = {}
+    filling: bool = False
 
 
 Report = Hello | Opened | Predicted | Loaded | Unloaded | Produced | Ended | Suspended | Resumed | Failed | Beat

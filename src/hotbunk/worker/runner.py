@@ -120,8 +120,9 @@ class Runner:
         if self.context is None:
             return False
         running = self.running()
-        decoded = self._decode(self.context, [s for s in running if not s.prefilling])
-        prefilled = self._prefill(self.context, [s for s in running if s.prefilling], alone=not decoded)
+        decoding = [sequence for sequence in running if not sequence.prefilling]
+        decoded = self._decode(self.context, decoding)
+        prefilled = self._prefill(self.context, [s for s in running if s.prefilling], len(decoding))
         return decoded or prefilled
 
     def _decode(self, context: Context, batch: list[Sequence]) -> bool:
@@ -144,7 +145,7 @@ class Runner:
         self._draw(context, enumerate(batch, -len(batch)), lap.seconds)
         return True
 
-    def _prefill(self, context: Context, waiting: list[Sequence], alone: bool) -> bool:
+    def _prefill(self, context: Context, waiting: list[Sequence], beside: int) -> bool:
         if not waiting:
             return False
         sequence = waiting[0]
@@ -153,20 +154,26 @@ class Runner:
             with self._watch(f"prefill {self.name}") as lap:
                 context.prefill(sequence.slot or 0, sequence.done, chunk, output=last)
                 self._report.flush()
-                if last or not alone:  # else the next chunk is made ready while this one is under way
+                if last or beside:  # else the next chunk is made ready while this one is under way
                     context.synchronize()
         except Exception as error:
             self._break([sequence], error)
             return True
         sequence.done += len(chunk)
         sequence.prefill += lap.seconds
+        sequence.beside = max(sequence.beside, beside)
         if last:
-            self._draw(context, [(-1, sequence)], sequence.prefill, sequence.done)
+            self._draw(context, [(-1, sequence)], sequence.prefill, sequence.done, sequence.beside)
             self._report.flush()  # nobody waits longer for a first token than need be
         return True
 
     def _draw(
-        self, context: Context, batch: Iterable[tuple[int, Sequence]], seconds: float, prefilled: int = 0
+        self,
+        context: Context,
+        batch: Iterable[tuple[int, Sequence]],
+        seconds: float,
+        prefilled: int = 0,
+        beside: int = 0,
     ) -> None:
         """Draw a token for each sequence, report them together, then end those that are over."""
         tokens: list[Token] = []
@@ -182,7 +189,7 @@ class Runner:
             if reason:
                 over.append((sequence, reason, ""))
         if tokens:
-            self._report.later(Produced(self.name, tokens, seconds, prefilled))
+            self._report.later(Produced(self.name, tokens, seconds, prefilled, beside))
         for sequence, reason, message in over:
             self.end(sequence, reason, message)
 

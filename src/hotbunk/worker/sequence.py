@@ -22,6 +22,7 @@ class Sequence:
         done: how many of ``tokens`` are evaluated.
         slot: where it runs; None while suspended.
         prefill, decode: seconds it took part in each.
+        beside: the most sequences that decoded between chunks of its prompt.
     """
 
     def __init__(self, start: Start, sampler: Sampler) -> None:
@@ -31,6 +32,7 @@ class Sequence:
         self.slot: int | None = None
         self.prefill = 0.0
         self.decode = 0.0
+        self.beside = 0
         self._sampler = sampler
         self._stops = frozenset(start.stop_tokens)
         self._logprobs = start.logprobs

@@ -69,6 +69,11 @@ class Store:
         """A model has left the device, and could now leave the store, too."""
         self._due = True
 
+    @property
+    def filling(self) -> bool:
+        """Whether something is taken in, or about to be; any thread may look."""
+        return bool(self._filling) or self._due
+
     def has(self, name: str) -> bool:
         """Whether the model's weights are all there."""
         return name in self._places and self._places[name].stored
@@ -83,12 +88,12 @@ class Store:
         elif not self._due:
             return
         self._due = False
-        if self._arena and not self._block:
-            self._begin("", self._lock_arena)
-            return
+        if any(place.stored for place in self._places.values()):
+            self._take_arena()
         # one that cannot be had has lost its place, and keeps no other one out
         while not self._filling and (chosen := choose(self._places, self._budget, set(busy()), monotonic())):
             self._start(*chosen)
+        self._take_arena()
 
     def stop(self) -> None:
         """End what is being filled: models may be closed once this returns."""
@@ -118,6 +123,11 @@ class Store:
         self._places[name].size = copy.size
         freed = [self._give_up(other) for other in leaving]
         self._begin(name, lambda: self._exchange(freed, copy))
+
+    def _take_arena(self) -> None:
+        """Lock the arena, unless something is filled. It comes second: before it is of use, a model has to be there."""
+        if self._arena and not self._block and not self._filling:
+            self._begin("", self._lock_arena)
 
     def _begin(self, name: str, job: Callable[[], bool]) -> None:
         future = self._pool.submit(job)

@@ -75,8 +75,9 @@ class Server:
         """Wait until hotbunk's host store has no more to take in; at most so many seconds."""
         ends, before = monotonic() + most, None
         while monotonic() < ends:
-            stored = [device.get("stored") for device in self.get("/api/state")["devices"]]
-            if stored == before:
+            devices = self.get("/api/state")["devices"]
+            stored = [device["stored"] for device in devices]
+            if stored == before and not any(device["filling"] for device in devices):
                 return
             before = stored
             sleep(3)
