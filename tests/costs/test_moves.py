@@ -19,6 +19,18 @@ def test_before_the_first_measurement_costs_are_taken_at_their_worst() -> None:
 def test_what_was_measured_counts_from_then_on() -> None:
     for costs in (None, Costs.prior(LARGE, MACHINE)):
         bounds = MoveCosts(WHOLE, costs)
-        bounds.loads.extend([2.0, 1.0])
+        for seconds in (2.0, 1.0):
+            bounds.came(seconds)
         bounds.leaves.append(0.1)
         assert (bounds.load, round(bounds.leave, 9)) == (3.05, 0.2)
+
+
+def test_a_slow_load_from_pageable_memory_is_forgotten_once_weights_are_pinned() -> None:
+    bounds = MoveCosts(WHOLE)
+    for seconds, pinned in ((11.0, False), (9.0, False)):
+        bounds.came(seconds, pinned)
+    assert bounds.load == 1.5 * 11.0 + 0.05
+    bounds.came(0.4, True)
+    assert round(bounds.load, 9) == 0.65
+    bounds.came(10.0, False)  # it has lost its place in the host store
+    assert bounds.load == 1.5 * 10.0 + 0.05

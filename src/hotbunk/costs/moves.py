@@ -13,7 +13,9 @@ slowest rate we have seen on loopback RPC, 0.5 GB/s):
     load  = 1 s + B_weights / 0.5 GB/s        leave = 0.5 s + B_kv / 0.5 GB/s
 
 And afterwards 1.5 times the longest of the last 16 measurements, plus 50 ms: moves wait for the decode step under way,
-so single measurements scatter; the bound follows the worst recent one.
+so single measurements scatter; the bound follows the worst recent one. Loads from pageable memory are forgotten with the
+first one from pinned memory, which may take a twentieth: a server that has just started would refuse for long what it
+could well serve; and the other way round.
 """
 
 from __future__ import annotations
@@ -38,12 +40,23 @@ def _window() -> deque[float]:
 
 @dataclass(slots=True)
 class MoveCosts:
-    """One model's measured moves, in seconds; ``costs`` foretell them before that, if they are known."""
+    """One model's measured moves, in seconds; ``costs`` foretell them before that, if they are known.
+
+    ``pinned``: whether ``loads`` came from pinned memory.
+    """
 
     placement: Placement
     costs: Costs | None = None
+    pinned: bool = True
     loads: deque[float] = field(default_factory=_window)
     leaves: deque[float] = field(default_factory=_window)
+
+    def came(self, seconds: float, pinned: bool = True) -> None:
+        """A load was measured."""
+        if pinned is not self.pinned:
+            self.loads.clear()
+        self.pinned = pinned
+        self.loads.append(seconds)
 
     @property
     def load(self) -> float:

@@ -68,7 +68,7 @@ class Moves:
         self._journal.moved(report.model, "load", "resize", **cost, pinned=report.pinned, driver=report.driver)
         self._weigh(entry, report)
         if entry.costs and form(report.placement) == form(entry.placement):  # less of it says nothing of the bound
-            entry.costs.loads.append(now - begin)
+            entry.costs.came(now - begin, report.pinned)
         self._tell(events.Loaded(now, report.model, report.placement, report.device, _bounds(entry)))
         self._memory.loaded(entry, report)
         self._orders.moved(report.model, report.placement)

@@ -208,7 +208,7 @@ class Simulation:
             case events.Loaded(_, model, placement):
                 times = self._times[model]
                 if placement == times.costs.placement:  # less of it says nothing of the bound
-                    times.costs.loads.append(at - times.since)
+                    times.costs.came(at - times.since)
                 times.stay = (times.since, at, placement)
                 event = replace(event, bounds=times.bounds)
             case events.Unloaded(_, model):
