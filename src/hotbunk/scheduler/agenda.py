@@ -55,13 +55,12 @@ class Bound:
 
 def cost(model: Model, least: float) -> float:
     """Seconds that one turn takes at the least: coming, staying, leaving."""
-    moves = model.load + model.leave
-    return moves + min(least, moves)
+    return model.moves + min(least, model.moves)
 
 
 def least_turn(model: Model, least: float) -> float:
     """The shortest stay worth its moves: as long as they take, but no longer than ``least`` seconds."""
-    return min(least, model.load + model.leave)
+    return min(least, model.moves)
 
 
 class Agenda(NamedTuple):
@@ -121,11 +120,12 @@ def _slack(owed: list[tuple[array[float], float]]) -> float:
 
     ``owed``: the heads of turns and what each of these costs.
     """
-    if sum([len(heads) for heads, _ in owed]) > _MANY:
-        since = np.concatenate([np.frombuffer(heads) for heads, _ in owed])
-        work = np.repeat([seconds for _, seconds in owed], [len(heads) for heads, _ in owed])
-        order = np.argsort(since, kind="stable")
-        return float(np.min(since[order] - np.cumsum(work[order])))
+    counts = [len(heads) for heads, _ in owed]
+    if sum(counts) > _MANY:
+        since = np.frombuffer(b"".join([heads for heads, _ in owed]))
+        order = since.argsort(kind="stable")  # which has little to do where each model's heads are in order
+        work = np.repeat(np.array([seconds for _, seconds in owed]), counts)[order]
+        return float((since[order] - work.cumsum()).min())
     slack, done = inf, 0.0
     for at, seconds in sorted([(at, seconds) for heads, seconds in owed for at in heads]):
         done += seconds

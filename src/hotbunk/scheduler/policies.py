@@ -115,7 +115,7 @@ class Turns:
         rooms = Rooms(snapshot, partial(self._missed, snapshot))
         first = owed.first
         for model in self._wanted(snapshot, first if forced else None):
-            if rooms.taken + model.smallest.device.total > snapshot.budget:
+            if rooms.taken + model.minimum > snapshot.budget:
                 continue  # those before it leave nothing
             if model.retry > snapshot.now or not (model.id == first or owed.spare(cost(model, self.quantum))):
                 continue

@@ -206,6 +206,16 @@ class Model(Value):
         """The placement that takes the least of the device."""
         return min(self.placements, key=lambda p: p.device.total)
 
+    @lazy
+    def minimum(self) -> int:
+        """The least bytes of the device that it can do with."""
+        return self.smallest.device.total
+
+    @lazy
+    def moves(self) -> float:
+        """Seconds that it takes to come and to leave, at the most."""
+        return self.load + self.leave
+
     def best(self, room: int) -> Placement | None:
         """The best placement that takes no more than ``room`` bytes of the device."""
         return next((p for p in self.placements if p.device.total <= room), None)
@@ -300,7 +310,7 @@ class Snapshot(Value):
 
     def fits(self, model: Model) -> bool:
         """Whether there is a placement that the budget allows it, whoever else has to leave."""
-        return model.smallest.device.total + self.kept(model) <= self.budget
+        return model.minimum + (self.kept(model) if self.keeps else 0) <= self.budget
 
     @lazy
     def residents(self) -> tuple[Model, ...]:

@@ -60,7 +60,7 @@ def _drained(model: Model) -> float:
 def _waiting(snapshot: Snapshot) -> list[Model]:
     now, budget = snapshot.now, snapshot.budget
     absent = [(m.demand, m) for m in snapshot.models.values() if not m.resident and m.retry <= now]
-    sought = [(since, m) for since, m in absent if since is not None and m.smallest.device.total <= budget]
+    sought = [(since, m) for since, m in absent if since is not None and m.minimum <= budget]
     return [m for _, m in sorted(sought, key=lambda pair: pair[0])]
 
 

@@ -47,7 +47,7 @@ class Partition(Baseline):
 
     def places(self, snapshot: Snapshot) -> dict[str, Placement]:
         """By model, where it is for ever; those without a share are left out."""
-        sized = ((m, m.smallest.device.total, self.weights.get(m.id, 1.0)) for m in snapshot.models.values())
+        sized = ((m, m.minimum, self.weights.get(m.id, 1.0)) for m in snapshot.models.values())
         members = [(model, size, weight) for model, size, weight in sized if size <= snapshot.budget]
         common = 0
         while members:
