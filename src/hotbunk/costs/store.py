@@ -32,8 +32,8 @@ _THIRD = "DELETE FROM records WHERE kind = 'prefill';"
 _CHANGES = {1: _SECOND, 2: _THIRD}
 """What of a store of each earlier format is to be measured anew.
 
-Of format 1: rooflines lack attention, and moves had shells opened in them. Of format 2: prefills do not say what decoded
-beside them, and there were many of a single token.
+Of format 1: rooflines lack attention, and moves had shells opened in them. Of format 2: prefills do not say what
+decoded beside them, and there were many of a single token.
 """
 _TABLES = """
 CREATE TABLE IF NOT EXISTS machines (key TEXT PRIMARY KEY, machine TEXT NOT NULL, roofline TEXT);
