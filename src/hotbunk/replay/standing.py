@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from statistics import median
 from typing import Any
 
@@ -37,9 +38,12 @@ async def measured(endpoint: Endpoint, model: str, prompts: Prompts, slots: int,
         turn + k draw = (total - ttft - decode) / (tokens - 1)     of k sequences at once
 
     where for ``k`` sequences the one that begins last is taken, since none of the others' prefills is beside it. The
-    first steps after a prefill take longer: of ``n`` steps that take ``n step + change`` and of ``N`` more of them
+    first steps of a changed batch take longer. An answer of 64 tokens sees one change more if another one, of ``n``
+    tokens, has begun before it and ends meanwhile; the others' part in its steps is what 16 of them more take:
 
-        change = (N decode(n) - n decode(N)) / (N - n)
+        change = decode(64 | 16) - decode(64) - 15 / 16 (decode(64 | 32) - decode(64 | 16))
+
+    With a single slot the only change is the beginning: (63 decode(16) - 15 decode(64)) / 48.
 
     Args:
         endpoint: a hotbunk server, at which nobody else asks meanwhile.
@@ -60,10 +64,7 @@ async def measured(endpoint: Endpoint, model: str, prompts: Prompts, slots: int,
         groups = [await _asked(endpoint, model, prompts, each) for each in rows]
         many = median(max(group, key=lambda each: each.began).beside for group in groups)
     draw = max(0.0, many - one) / max(1, slots - 1)
-    at = rounds + 1 + rounds * slots
-    long = [(await _asked(endpoint, model, prompts, [row], _LONG))[0] for row in range(at, at + max(1, rounds // 3))]
-    short, more = (median(each.decode for each in answers) for answers in (alone, long))
-    change = ((_LONG - 1) * short - (_OUTPUT - 1) * more) / (_LONG - _OUTPUT)
+    change = await _changed(endpoint, model, prompts, rounds + 1 + rounds * slots, max(1, rounds // 3), slots)
     latency, hop = (median(getattr(each, name) for each in alone) for name in ("latency", "hop"))
     return Delays(max(0.0, latency), max(0.0, hop), max(0.0, one - draw), draw, max(0.0, change))
 
@@ -82,13 +83,31 @@ class _Seen:
     began: float
 
 
-async def _asked(
-    endpoint: Endpoint, model: str, prompts: Prompts, rows: Sequence[int], output: int = _OUTPUT
-) -> list[_Seen]:
+async def _changed(endpoint: Endpoint, model: str, prompts: Prompts, first: int, rounds: int, slots: int) -> float:
+    """Seconds that a changed batch takes more; ``first``: the first row of prompts that nobody has asked with."""
+    rows = count(first)
+
+    async def decode(*outputs: int) -> float:
+        """Of the last of these answers, all at once; the median."""
+        took = [
+            (await _asked(endpoint, model, prompts, [next(rows) for _ in outputs], *outputs))[-1] for _ in range(rounds)
+        ]
+        return median(each.decode for each in took)
+
+    if slots == 1:
+        short, long = await decode(_OUTPUT), await decode(_LONG)
+        return ((_LONG - 1) * short - (_OUTPUT - 1) * long) / (_LONG - _OUTPUT)
+    alone, once, longer = await decode(_LONG), await decode(_OUTPUT, _LONG), await decode(2 * _OUTPUT, _LONG)
+    return once - alone - (_OUTPUT - 1) / _OUTPUT * (longer - once)
+
+
+async def _asked(endpoint: Endpoint, model: str, prompts: Prompts, rows: Sequence[int], *outputs: int) -> list[_Seen]:
+    """Answers to prompts of these rows, all at once, of so many tokens each; without any, all of the same few."""
+    lengths = outputs or (_OUTPUT,) * len(rows)
     answers = [Answer(asyncio.get_running_loop().time()) for _ in rows]
-    bodies = [asked(model, prompts.tokens(row, _PROMPT), output) for row in rows]
+    bodies = [asked(model, prompts.tokens(row, _PROMPT), output) for row, output in zip(rows, lengths, strict=True)]
     await asyncio.gather(*(endpoint.complete(*each) for each in zip(bodies, answers, strict=True)))
-    return [_seen(answer, output) for answer in answers]
+    return [_seen(answer, output) for answer, output in zip(answers, lengths, strict=True)]
 
 
 def _seen(answer: Answer, output: int) -> _Seen:
