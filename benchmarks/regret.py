@@ -158,7 +158,7 @@ def _best(found: Optimum, others: Sequence[Score]) -> Score:
 
 
 def told(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """By way to switch and contender, over its cases."""
+    """By way to switch and contender, over its cases; then over those of both ways."""
     cases = {row["case"]: row for row in rows}.values()
     for what in ("complete", "complete_slo"):
         yield f"{what}: {sum(row[what] for row in cases)} of {len(cases)} searches"
@@ -167,8 +167,9 @@ def told(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield ""
     yield f"{'':8}{'':14}{'regret of mean latency':>26}{'':4}{'SLO misses beyond the optimum':>32}"
     yield f"{'way':8}{'policy':14}{'median':>8}{'p90':>9}{'most':>9}{'':4}{'mean':>12}{'none in':>10}{'most':>10}"
-    for way, policy in dict.fromkeys((row["way"], row["policy"]) for row in rows):
-        own = [row for row in rows if (row["way"], row["policy"]) == (way, policy)]
+    groups = [(row["way"], row["policy"]) for row in rows] + [("both", row["policy"]) for row in rows]
+    for way, policy in dict.fromkeys(groups):
+        own = [row for row in rows if row["policy"] == policy and way in (row["way"], "both")]
         regret, missed = np.array([row["regret"] for row in own]), np.array([row["missed"] for row in own])
         middle, high = np.quantile(regret, [0.5, 0.9], method="higher")
         figures = f"{middle:8.1%}{high:9.1%}{regret.max():9.1%}"
