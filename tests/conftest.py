@@ -1,6 +1,7 @@
 """What all tests share: small models, and a device with memory of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from tests.models import mixture, tied_kquant
 settings.register_profile("gate", derandomize=True)
 settings.register_profile("fuzz", print_blob=True)
 settings.load_profile("gate")
+
+# a shell has its background jobs ignore Ctrl-C, and so would every program that a test starts and breaks off
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
