@@ -114,10 +114,14 @@ def _simulated(folder: Path, arguments: argparse.Namespace, report: Report) -> d
     report.title(f"{machine.note}; replays of {folder.name}")
     report.say(f"hotbunk's own delays, ms: {_in_ms(machine.delays)}")
     found: dict[str, Mapping[str, float]] = {}
-    for name in filter(None, arguments.workloads.split(",")):
-        if (path := folder / f"{name}.json").exists():
-            found |= _compare(kept.read(path), machine, arguments.out, report)
+    for path in _kept(folder, arguments.workloads):
+        found |= _compare(kept.read(path), machine, arguments.out, report)
     return found
+
+
+def _kept(folder: Path, workloads: str) -> list[Path]:
+    """The replays that are there, of these workloads."""
+    return [path for name in workloads.split(",") if name and (path := folder / f"{name}.json").exists()]
 
 
 def _profile(store: Path, files: list[Path], arguments: argparse.Namespace, report: Report) -> None:
@@ -231,6 +235,8 @@ def _arguments() -> Any:
     arguments = options.parse_args()
     if unknown := set(filter(None, arguments.workloads.split(","))) - WORKLOADS.keys():
         options.error(f"--workloads {','.join(sorted(unknown))}: there are {', '.join(WORKLOADS)}")
+    if arguments.live and not ((arguments.live / PROFILE).exists() and _kept(arguments.live, arguments.workloads)):
+        options.error(f"--live {arguments.live}: it has no {PROFILE}, or no replay of {arguments.workloads}")
     arguments.draw = Draw(arguments.seconds, arguments.rate, arguments.tokens)
     return arguments
 

@@ -143,9 +143,8 @@ def test_a_break_keeps_what_was_measured_and_the_rest_follows(
 ) -> None:
     # to all of its group, as a terminal does
     command = ["study", "concurrency", model, "--device", "cpu", "--out", tmp_path, *FEW]
-    many = [*command, "--repeats", 100]  # it is not to be over before the signal has come
     with subprocess.Popen(
-        [sys.executable, "-m", "hotbunk", *map(str, many)],
+        [sys.executable, "-m", "hotbunk", *map(str, command)],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
@@ -161,11 +160,11 @@ def test_a_break_keeps_what_was_measured_and_the_rest_follows(
     assert "Traceback" not in rest
     assert (tmp_path / "summary.txt").exists()
     kept = Results(tmp_path).rows("concurrency")
-    assert len(kept) >= 4 and len(kept) % 2 == 0  # whole points; the third may have been done just then, and more
+    assert len(kept) in (4, 6)  # the third may have been done just then
     ended = hotbunk(*command, "--resume")
     assert ended.status == 0, ended.said
     rows = Results(tmp_path).rows("concurrency")
     assert rows[: len(kept)] == kept
-    assert sorted((row["layers"], row["sequences"]) for row in rows if not row["repeat"]) == [
+    assert sorted((row["layers"], row["sequences"]) for row in rows) == [
         (layers, count) for layers in (0, 1, 2, 4, 5) for count in (1, 3)
     ]

@@ -46,9 +46,8 @@ def test_moves_tell_their_bytes_and_pieces(probes: Probes, smollm2: Path) -> Non
     assert (again.kind, again.pieces, again.repeats) == (Kind.LOAD, 16, 2)
     probes.stand(half)
     [left] = probes.leave()
-    assert (
-        left.kind is Kind.UNLOAD and left.moved > 0 and left.pieces == 0
-    )  # their memory is kept, as a server keeps it
+    # the layers' memory is kept, as a server keeps it
+    assert left.kind is Kind.UNLOAD and left.moved > 0 and left.pieces == 0
     assert probes.leave() == []
     whole = sum(record.moved for record in (came[0], more[0]))
     assert whole == pytest.approx(read(smollm2).weights, rel=0.01)

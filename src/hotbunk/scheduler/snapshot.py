@@ -310,7 +310,7 @@ class Snapshot(Value):
 
     def fits(self, model: Model) -> bool:
         """Whether there is a placement that the budget allows it, whoever else has to leave."""
-        return model.minimum + (self.kept(model) if self.keeps else 0) <= self.budget
+        return model.minimum + self.kept(model) <= self.budget
 
     @lazy
     def residents(self) -> tuple[Model, ...]:
