@@ -31,8 +31,8 @@ ROUTER = {"8b": (16.39e9, 3.22), "3b": (6.80e9, 2.04)}
 
 
 OWN = {"latency": 4.5e-3, "hop": 3.1e-3, "turn": 0.08e-3, "draw": 0.58e-3, "change": 5.0e-3}
-"""Hotbunk's own delays, as ``pace.Delays``: rounded means of three servers that ``benchmarks/validate.py`` has measured;
-the profiles of two are in docs/measurements/validate-h100."""
+"""Hotbunk's own delays, as ``pace.Delays``: rounded means of three servers that ``benchmarks/validate.py`` measured.
+Two of their profiles are in docs/measurements/validate-h100."""
 
 
 def main() -> None:
