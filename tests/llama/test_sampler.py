@@ -12,7 +12,7 @@ from hotbunk.errors import BadRequest, EngineError
 from hotbunk.llama.context import Context
 from hotbunk.llama.device import open_device
 from hotbunk.llama.model import Model
-from hotbunk.llama.sampler import Sampler, logprobs
+from hotbunk.llama.sampler import Sampler, likeliest, logprobs
 from hotbunk.sampling import Sampling
 
 from .answers import PROMPT
@@ -79,6 +79,38 @@ def test_greedy_takes_the_likeliest(model: Model, context: Context) -> None:
     banned = Sampling(temperature=0, logit_bias={likeliest: -100.0})
     assert Sampler(banned, model, PROMPT, []).sample(context, -1) != likeliest
     assert Sampler(Sampling(top_k=1), model, PROMPT, []).sample(context, -1) == likeliest
+
+
+def test_biases_are_gone_from_the_logits_when_the_token_is_drawn(model: Model, context: Context) -> None:
+    context.clear(0)
+    context.prefill(0, 0, PROMPT, output=True)
+    before = context.logits(-1).copy()
+    for sampling in (Sampling(temperature=0, logit_bias={7: 100.0}), Sampling(logit_bias={7: 100.0, 8: -np.inf})):
+        assert Sampler(sampling, model, PROMPT, []).sample(context, -1) == 7
+        assert np.array_equal(context.logits(-1), before)
+
+
+def test_one_of_the_likeliest_is_drawn_as_if_all_had_been_looked_at(model: Model, context: Context) -> None:
+    context.clear(0)
+    context.prefill(0, 0, PROMPT, output=True)
+
+    def draws(penalty: float) -> list[int]:
+        ways = [Sampling(temperature=1.5, top_k=20, min_p=0, seed=seed, repeat_penalty=penalty) for seed in range(40)]
+        return [Sampler(each, model, PROMPT, []).sample(context, -1) for each in ways]
+
+    few = draws(1.0)
+    assert few == draws(1 + 1e-9)  # a penalty of nothing, for which all tokens are looked at
+    assert len(set(few)) > 3
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 3000), st.integers(1, 60), st.integers(1, 50), st.integers(0, 2**32 - 1))
+def test_the_likeliest_are_found(size: int, count: int, steps: int, seed: int) -> None:
+    logits = np.random.default_rng(seed).integers(-steps, steps, size).astype(np.float32)  # many are the same
+    found = likeliest(logits, count)
+    assert sorted(found) == sorted(set(found))
+    least = np.sort(logits)[-min(count, size)]
+    assert set(np.flatnonzero(logits >= least)) <= set(found)
 
 
 def test_penalties_know_whose_tokens_they_count(model: Model, context: Context) -> None:

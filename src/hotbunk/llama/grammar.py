@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,11 +36,14 @@ _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32
 
 
 class Candidates:
-    """Tokens with their logits, for samplers to choose among: the whole vocabulary, or the ``tokens`` named."""
+    """Tokens with their logits, for samplers to choose among: the whole vocabulary, or the ``tokens`` named.
 
-    def __init__(self, logits: NDArray[np.float32], tokens: Sequence[int] | None = None) -> None:
+    Those of a whole vocabulary are good until the next ones are made.
+    """
+
+    def __init__(self, logits: NDArray[np.float32], tokens: NDArray[np.intp] | None = None) -> None:
         """Copy the logits."""
-        self._items = np.zeros(logits.size, _CANDIDATE)
+        self._items = _room(logits.size) if tokens is None else np.zeros(logits.size, _CANDIDATE)
         self._items["id"] = np.arange(logits.size) if tokens is None else tokens
         self._items["logit"] = logits
         self._array = _Array(self._items.ctypes.data, logits.size, -1, False)
@@ -81,7 +85,7 @@ class Grammar:
 
     def allows(self, token: int) -> bool:
         """Whether the token may come next."""
-        alone = Candidates(np.zeros(1, np.float32), [token])
+        alone = Candidates(np.zeros(1, np.float32), np.array([token]))
         alone.apply(self.handle)
         return alone.first > -np.inf
 
@@ -94,6 +98,15 @@ class Grammar:
         if self.handle:
             _free(self.handle)
             self.handle = None
+
+
+@cache
+def _room(vocabulary: int) -> NDArray[np.void]:
+    """Memory for as many candidates, taken once: to have the system clear it for each token takes longer than to draw.
+
+    Only one token is drawn at a time.
+    """
+    return np.zeros(vocabulary, _CANDIDATE)
 
 
 @contextmanager
