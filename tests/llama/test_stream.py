@@ -14,7 +14,7 @@ from hotbunk.llama.tensor import Whole
 _base = bind(base, "ggml_backend_buffer_get_base", Pointer, Pointer)
 
 
-@pytest.mark.parametrize("size", [5, 16 << 20, (40 << 20) + 3])
+@pytest.mark.parametrize("size", [5, 32 << 20, (70 << 20) + 3])
 def test_what_is_sent_comes_back_whatever_its_size(spec: str, size: int) -> None:
     device = replace(open_device(spec), pinned=True)  # so that it goes the way of pinned memory, which libggml allows
     pool, stream = Pool(device), Stream(device)
@@ -23,7 +23,6 @@ def test_what_is_sent_comes_back_whatever_its_size(spec: str, size: int) -> None
     buffer = pool.take(size)
     whole = Whole(buffer, _base(buffer), size)
     stream.send(whole.address, sent.ctypes.data, size, pinned=True)
-    assert stream.busy
     stream.wait()
     assert not stream.busy
     stream.receive(whole.address, back.ctypes.data, size, pinned=True)

@@ -67,7 +67,7 @@ def _both_ways(device: Device, tensor: int, memory: NDArray[np.uint8], size: int
     """Bytes a second there and back, of memory that is full of the pattern."""
     queue, address = stream(device), memory.ctypes.data
 
-    def waited(copy: Callable[..., None]) -> None:
+    def waited(copy: Callable[..., object]) -> None:
         copy(tensor, address, size, pinned)
         queue.wait()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from hotbunk.llama.device import Device
@@ -43,6 +44,8 @@ class Piece:
         self._buffer = self._pool.take(layout.size)
         self._base = _buffer_base(self._buffer)
         self.size = int(_buffer_size(self._buffer))
+        self._whole = Whole(self._buffer, self._base, layout.size)
+        self._filled: Future[None] | None = None
 
     def take(self, tensors: Sequence[Tensor]) -> None:
         """Point the part's tensors of a shell here."""
@@ -58,13 +61,14 @@ class Piece:
             for tensor in tensors:
                 self._stream.send(tensor.address, tensor.data, tensor.size, pinned=False)
         else:
-            whole = Whole(self._buffer, self._base, self._layout.size)
-            self._stream.send(whole.address, source, self._layout.size, pinned=True)
-            whole.free()
+            self._filled = self._stream.send(self._whole.address, source, self._layout.size, pinned=True)
         return sum(tensor.size for tensor in tensors)
 
     def free(self) -> None:
-        """Give the memory back; no tensor in use may point here any more."""
+        """Give the memory back, once it is filled; no tensor in use may point here any more."""
+        if self._filled:
+            self._filled.result()
+        self._whole.free()
         self._pool.give(self._layout.size, self._buffer)
 
 
