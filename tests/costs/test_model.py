@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotbunk.costs.anatomy import Anatomy, Layer
+from hotbunk.costs.linear import Fit
 from hotbunk.costs.model import Costs, errors
 from hotbunk.costs.record import Kind, Record
 from hotbunk.costs.roofline import STREAMED, Roofline, Side
@@ -73,6 +74,39 @@ def test_a_step_costs_what_the_tile_of_its_own_token_does() -> None:
     first, second = ({costs.decode(place(LARGE, 37), [c]).seconds for c in some} for some in ((1, 255), (256, 511)))
     assert (len(first), len(second)) == (1, 1)
     assert max(first) < min(second)
+
+
+def test_a_device_takes_as_long_for_three_as_for_four_and_a_host_does_not() -> None:
+    costs = Costs.prior(LARGE, MACHINE)
+    slow = replace(costs, fits={**costs.fits, Kind.DECODE: factors(costs, device4=2.0, host4=2.0)})
+
+    def steps(layers: int) -> list[float]:
+        return [slow.decode(place(LARGE, layers, slots=4), [64] * count).seconds for count in (2, 3, 4)]
+
+    two, three, four = steps(37)
+    assert three == pytest.approx(four, rel=0.1) and three > 1.5 * two
+    two, three, four = steps(0)
+    assert three == pytest.approx((two + four) / 2, rel=0.01)
+
+
+def factors(costs: Costs, **changed: float) -> Fit:
+    """The prior of decoding with other factors for some batches."""
+    prior = costs.fits[Kind.DECODE]
+    names = {f"{name[:-1]}@{name[-1]}": value for name, value in changed.items()}
+    return replace(
+        prior, factors=tuple(names.get(name, was) for name, was in zip(prior.names, prior.factors, strict=True))
+    )
+
+
+def test_a_large_batch_carries_the_hosts_share_of_the_cache_over_the_bus() -> None:
+    costs = Costs.prior(LARGE, MACHINE)
+
+    def carried(context: int) -> float:
+        split, whole = (costs.decode(place(LARGE, n, context, 32), [64] * 32).seconds for n in (36, 37))
+        return split - whole
+
+    # all cells of the host's one layer, from the first slot to the last
+    assert carried(4096) - carried(2048) == pytest.approx(31 * 2048 * 4096 / 7e9, rel=0.01)
 
 
 def test_libllamas_own_figures_are_the_same_here_and_where_it_is_called() -> None:

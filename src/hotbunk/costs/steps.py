@@ -12,11 +12,13 @@ of a batch are evaluated at the longest's length, ``llama_kv_cache::get_n_kv``):
     t = step + n * sequence + L_d * layer_d + L_h * layer_h + split * (cross + n * carry)
         + sum_k hat_k(n) * (W_d / B_d(k) + W_h / B_h(k)) + n * T_d(c) + n * T_h(c)
 
-``B(k)`` is the bandwidth that weights are really read with in a batch of ``k`` sequences, for ``k`` in ``BATCHES``, and
-``hat_k`` the share of ``k`` when ``n`` is interpolated between its neighbours. At its best a side takes
-``max(W / read, k E / multiply)``, and for attention ``T(c) = max(K(c) / read, A(c) / attend)``. Beyond ``STREAMED``
+``B(k)`` is the bandwidth that weights are really read with in a batch of ``k`` sequences, for ``k`` in ``BATCHES``. On
+the host ``hat_k`` is the share of ``k`` when ``n`` is interpolated between its neighbours. A device's kernels come in
+sizes, and three sequences take it about as long as four: there ``hat_k`` is 1 for the next ``k``. At its best a side
+takes ``max(W / read, k E / multiply)``, and for attention ``T(c) = max(K(c) / read, A(c) / attend)``. From ``STREAMED``
 tokens at once a device that streams reads the host's weights over the bus and multiplies with them itself, and attends
-to the host's KV cache; ``W_h`` and ``A_h`` then count for it, and ``stream`` is their way over the bus.
+to the host's KV cache; ``W_h`` and ``A_h`` then count for it, and ``stream`` is their way over the bus: of the cache
+all that lies between the first slot's first token and the last one's last, so that long slots cost even when empty.
 
 **Prefill** of ``P`` tokens behind ``s``, in chunks of ``CHUNK``:
 
@@ -107,13 +109,13 @@ def decode(sides: Sides, roofline: Roofline, record: Record) -> Array:
     n, device, host = record.sequences, sides.device, sides.host
     context = padded(record.tokens)
     spread, busy = sides.anatomy.spread(n), sides.anatomy.busy
-    streamed = roofline.streams and n > STREAMED
-    hats = _hats(n)
+    streamed = roofline.streams and n >= STREAMED
     here, attending = _batch(device, spread, busy), n * device.attending(context)
     there, away = _batch(host, spread, busy), n * host.attending(context)
     carried = 0.0
     if streamed:  # what the device reads then has just been copied there
-        carried = host.bytes(spread) / roofline.to_device(True) + n * host.kv(context) / roofline.h2d_pageable
+        span = (n - 1) * host.kv(max(context, record.placement.context)) + host.kv(context)
+        carried = host.bytes(spread) / roofline.to_device(True) + span / roofline.h2d_pageable
         here, there = here + there * (device.attended / host.attended), 0 * there
         attending, away = attending + away * (device.alone / host.alone), 0.0
     return np.array(
@@ -124,8 +126,8 @@ def decode(sides: Sides, roofline: Roofline, record: Record) -> Array:
             host.launches if n == 1 else _APART * host.layers * roofline.host.overhead,
             _CROSS if sides.split else 0.0,
             n * _CARRY if sides.split else 0.0,
-            *(hats * here),
-            *(hats * there),
+            *(_above(n) * here),
+            *(_between(n) * there),
             carried,
             attending,
             away,
@@ -168,12 +170,19 @@ def _batch(work: Work, spread: float, busy: float) -> Array:
     return np.array([max(reading, size * multiplying) for size in BATCHES])
 
 
-def _hats(n: int) -> Array:
-    """How ``n`` is put together from ``BATCHES``; beyond the last, in proportion."""
+def _above(n: int) -> Array:
+    """The next of ``BATCHES`` that has room for ``n``; beyond the last, in proportion."""
+    place = next((place for place, size in enumerate(BATCHES) if size >= n), len(BATCHES) - 1)
     hats = np.zeros(len(BATCHES))
+    hats[place] = max(1.0, n / BATCHES[-1])
+    return hats
+
+
+def _between(n: int) -> Array:
+    """How ``n`` is put together from ``BATCHES``; beyond the last, in proportion."""
     if n >= BATCHES[-1]:
-        hats[-1] = n / BATCHES[-1]
-        return hats
+        return _above(n)
+    hats = np.zeros(len(BATCHES))
     above = next(place for place, size in enumerate(BATCHES) if size > n)
     low, high = BATCHES[above - 1], BATCHES[above]
     hats[above] = (n - low) / (high - low)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from hotbunk.costs.linear import Term
 from hotbunk.costs.model import TERMS, Costs, Parameter
@@ -33,6 +34,8 @@ def _rate(costs: Costs, parameter: Parameter) -> float:
     """By the roofline, a second; 0 where the machine has no such thing."""
     line, name = costs.roofline, parameter.term.name
     if "@" in name:
+        # a device that streams has the host do nothing for the largest batches
+        costs = replace(costs, roofline=replace(line, streams=False))
         record = _sample(costs, parameter.kind, parameter.term)
         size = sum(sum(a.dense.values()) for a in costs.anatomy.layers)
         experts = sum(sum(a.experts.values()) for a in costs.anatomy.layers)
