@@ -61,7 +61,7 @@ class Invented:
         self.standing = None
         return []
 
-    def decode(self, sequences: int, tokens: int) -> list[Record]:
+    def decode(self, sequences: int, tokens: int, surely: bool = False) -> list[Record]:
         return [*[self.prefill(tokens)] * sequences, self._here(Kind.DECODE, sequences=sequences, tokens=tokens)]
 
     def prefill(self, tokens: int) -> Record:

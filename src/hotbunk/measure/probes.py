@@ -31,6 +31,7 @@ __all__ = ["LOADS", "Probes", "halvings", "timing"]
 _STEPS, _MOST = 8, 40
 _LONG = 0.25  # seconds: a median of fewer steps than that takes for usual what a busy host does for a moment
 _FEWEST, _SLOW = 3, 0.5  # where steps are slow so few will do, once they took so many seconds together
+_SURELY = 2  # times as many steps where they judge others
 _WARM = 2  # steps before them: libllama plans its graphs at the first
 _PROMPT = 16  # tokens of the shortest prompt that tells of prefills: fewer are evaluated like a decode step
 _CARRIES = 5  # times that a state goes out and in
@@ -100,15 +101,17 @@ class Probes:
         self._wire.send(Trim(0))
         return [left(report, place)]
 
-    def decode(self, sequences: int, tokens: int) -> list[Record]:
+    def decode(self, sequences: int, tokens: int, surely: bool = False) -> list[Record]:
         """Steps of so many sequences, then of half as many, down to one, and the prefills that led there.
 
-        The one that is ahead has about ``tokens`` behind it; each record says how many.
+        The one that is ahead has about ``tokens`` behind it; each record says how many. ``surely``: of more steps than
+        usual, for what judges has to be surer than what is judged.
         """
         counts = halvings(sequences)
         waiting = (sequences - 1) * -(-tokens // CHUNK)  # steps of the first while others are prefilled
         context = self.standing.context if self.standing else 0
-        most = min(_MOST, max(_STEPS, (context - 1 - waiting) // len(counts) - 2 * _WARM))
+        often = _SURELY if surely else 1
+        most = min(often * _MOST, max(_STEPS, (context - 1 - waiting) // len(counts) - 2 * _WARM))
         ahead = (most + 2 * _WARM) * len(counts) + waiting
         start = max(1, tokens - ahead)
         place = self._ready(start + ahead, sequences)
@@ -119,7 +122,7 @@ class Probes:
                 self._wire.cancel(number)
             numbers = numbers[:count]
             seconds = list[float]()
-            while not _settled(seconds, most):
+            while not _settled(seconds, most, often):
                 report = self._wire.receive()
                 self._check(numbers)
                 if not isinstance(report, Produced):
@@ -197,12 +200,12 @@ def timing(step: float) -> float:
     return _WARM * step + max(min(_MOST * step, _LONG), min(_STEPS * step, _SLOW), _FEWEST * step)
 
 
-def _settled(seconds: Sequence[float], most: int) -> bool:
-    """Whether enough steps were timed; ``most`` always are."""
+def _settled(seconds: Sequence[float], most: int, often: int) -> bool:
+    """Whether enough steps were timed, or so many times as much as that; ``most`` always are enough."""
     counted = seconds[_WARM:]
-    together = sum(counted)
-    enough = len(counted) >= _STEPS and together >= _LONG
-    return enough or len(counted) >= most or (len(counted) >= _FEWEST and together >= _SLOW)
+    count, together = len(counted) / often, sum(counted) / often
+    enough = count >= _STEPS and together >= _LONG
+    return enough or len(counted) >= most or (count >= _FEWEST and together >= _SLOW)
 
 
 def _carried(reports: Sequence[Suspended] | Sequence[Resumed], place: Placement, tokens: int) -> Record:

@@ -132,7 +132,7 @@ class Profiler:
 
     def _take(self, point: Point, done: int, end: float, said: Callable[[Progress], object]) -> None:
         try:
-            records = self._measured(point)
+            records = self._measured(point, done)
         except OutOfMemory:
             self.refused.append(point)
             return
@@ -151,15 +151,14 @@ class Profiler:
             return done % HELD == 0 and kind is point.kind
         return sum(record.kind is kind for record in self.records) % HELD == HELD - 1
 
-    def _measured(self, point: Point) -> list[Record]:
+    def _measured(self, point: Point, done: int) -> list[Record]:
         probes, place = self._probes, point.placement
-        # what judges has to be surer than what is judged, and a short load may take half as long again
-        loads = place.layers > (probes.standing.layers if probes.standing else 0)
-        times = LOADS if loads and self._held(Kind.LOAD, point, 0) else 1
+        # a short load may take half as long again as the one before
+        times = LOADS if place.layers > (probes.standing.layers if probes.standing else 0) else 1
         records = probes.reload(place) if point.kind is Kind.LOAD else probes.stand(place, times)
         match point.kind:
             case Kind.DECODE:
-                records += probes.decode(point.sequences, point.tokens)
+                records += probes.decode(point.sequences, point.tokens, self._held(Kind.DECODE, point, done))
             case Kind.PREFILL:
                 records.append(probes.prefill(point.tokens))
             case Kind.KV_OUT:
