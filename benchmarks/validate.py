@@ -27,7 +27,7 @@ import csv
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ def _served(folder: Path, arguments: argparse.Namespace, report: Report) -> dict
     ) as server:
         server.wait_stored(STORED)
         report.title(f"{machine.note}; {', '.join(files)}; policy {arguments.policy}")
-        machine = _with_delays(machine, asyncio.run(_delays(server, list(files), arguments.slots)))
+        machine = _with_delays(machine, asyncio.run(_delays(server, machine, list(files), arguments.slots)))
         report.say(f"hotbunk's own delays, ms: {_in_ms(machine.delays)}")
         profiles.write(machine, arguments.out / PROFILE)
         for name in filter(None, arguments.workloads.split(",")):
@@ -142,10 +142,16 @@ def _profile(store: Path, files: list[Path], arguments: argparse.Namespace, repo
     )
 
 
-async def _delays(server: Server, models: list[str], slots: int) -> dict[str, Delays]:
+async def _delays(server: Server, machine: Profile, models: list[str], slots: int) -> dict[str, Delays]:
     """Of each model, one after the other: which also has the gateway read all vocabularies."""
+    places = {model: each.placements[0] for model, each in standing(server.get("/api/state")).items()}
+
+    def profiled(model: str) -> Callable[[int], float]:
+        costs = machine.costs(machine.models[model].anatomy)
+        return lambda sequences: costs.decode(places[model], [0] * sequences).seconds
+
     async with Endpoint(server.url) as endpoint:
-        return {model: await measured(endpoint, model, PROMPTS, slots) for model in models}
+        return {model: await measured(endpoint, model, PROMPTS, slots, profiled=profiled(model)) for model in models}
 
 
 def _with_delays(machine: Profile, found: Mapping[str, Delays]) -> Profile:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from statistics import median
 from typing import Any
 
@@ -21,6 +20,7 @@ __all__ = ["measured", "standing"]
 
 _PROMPT = 32  # tokens: one short chunk
 _OUTPUT, _LONG = 16, 64
+_OTHER, _CHANGED = 6, 24  # few steps, of which a change is a large part
 _MS = 1e3
 
 
@@ -29,21 +29,32 @@ def standing(state: Mapping[str, Any]) -> dict[str, Standing]:
     return {model["id"]: _standing(model) for model in state["models"] if model["planned"]}
 
 
-async def measured(endpoint: Endpoint, model: str, prompts: Prompts, slots: int, rounds: int = 12) -> Delays:
+async def measured(
+    endpoint: Endpoint,
+    model: str,
+    prompts: Prompts,
+    slots: int,
+    rounds: int = 12,
+    profiled: Callable[[int], float] | None = None,
+) -> Delays:
     """What a server at rest takes besides evaluating, as a client sees it; medians of requests that it answers alone.
 
     With the worker's own seconds of a prefill and of decode steps, and the server's from submission on:
 
         latency = (first token at the client - sent) - ttft        hop = ttft - queued - loading - prefill
-        turn + k draw = (total - ttft - decode) / (tokens - 1)     of k sequences at once
+        turn + k draw = (total - ttft - decode) / (tokens - 1) + apart(k)             of k sequences at once
 
-    where for ``k`` sequences the one that begins last is taken, since none of the others' prefills is beside it. The
-    first steps of a changed batch take longer. An answer of 64 tokens sees one change more if another one, of ``n``
-    tokens, has begun before it and ends meanwhile; the others' part in its steps is what 16 of them more take:
+    where for ``k`` sequences the one that begins last is taken, since none of the others' prefills is beside it.
+    ``apart`` is what a step takes here more than it did when it was profiled, with nobody but the worker at work:
 
-        change = decode(64 | 16) - decode(64) - 15 / 16 (decode(64 | 32) - decode(64 | 16))
+        apart(k) = (decode(64) - decode(16)) / 48 - profiled(k)
 
-    With a single slot the only change is the beginning: (63 decode(16) - 15 decode(64)) / 48.
+    The first steps of a changed batch take longer. An answer of 24 tokens sees one change more if another one, of ``n``
+    tokens, has begun before it and ends meanwhile; the others' part in its steps is what 6 of them more take:
+
+        change = decode(24 | 6) - decode(24) - 5 / 6 (decode(24 | 12) - decode(24 | 6))
+
+    With a single slot the only change is the beginning: (23 decode(6) - 5 decode(24)) / 18.
 
     Args:
         endpoint: a hotbunk server, at which nobody else asks meanwhile.
@@ -51,20 +62,24 @@ async def measured(endpoint: Endpoint, model: str, prompts: Prompts, slots: int,
         prompts: of ids that the model has.
         slots: sequences that the model has room for.
         rounds: how often each is asked, for a long answer a third of that.
+        profiled: seconds of a step of so many sequences with few tokens behind them; without it nothing is apart.
 
     Raises:
         EngineError: it does not answer as hotbunk does.
     """
-    await _asked(endpoint, model, prompts, range(1))  # it may have to be loaded first
-    alone = [(await _asked(endpoint, model, prompts, [row]))[0] for row in range(1, rounds + 1)]
+    asking = _Asking(endpoint, model, prompts)
+    await asking.ask([1])  # it may have to be loaded first
+    alone = [(await asking.ask([_OUTPUT]))[0] for _ in range(rounds)]
     one = median(each.beside for each in alone)
     many = one
     if slots > 1:
-        rows = [range(at, at + slots) for at in range(rounds + 1, rounds + 1 + rounds * slots, slots)]
-        groups = [await _asked(endpoint, model, prompts, each) for each in rows]
+        groups = [await asking.ask([_OUTPUT] * slots) for _ in range(rounds)]
         many = median(max(group, key=lambda each: each.began).beside for group in groups)
+    if profiled:
+        one += await _steady(asking, 1, max(1, rounds // 3)) - profiled(1)
+        many += await _steady(asking, slots, max(1, rounds // 3)) - profiled(slots)
     draw = max(0.0, many - one) / max(1, slots - 1)
-    change = await _changed(endpoint, model, prompts, rounds + 1 + rounds * slots, max(1, rounds // 3), slots)
+    change = await _changed(asking, rounds, slots)
     latency, hop = (median(getattr(each, name) for each in alone) for name in ("latency", "hop"))
     return Delays(max(0.0, latency), max(0.0, hop), max(0.0, one - draw), draw, max(0.0, change))
 
@@ -83,31 +98,45 @@ class _Seen:
     began: float
 
 
-async def _changed(endpoint: Endpoint, model: str, prompts: Prompts, first: int, rounds: int, slots: int) -> float:
-    """Seconds that a changed batch takes more; ``first``: the first row of prompts that nobody has asked with."""
-    rows = count(first)
+@dataclass
+class _Asking:
+    """Whom to ask. No prompt is asked with twice, since a server could have kept it."""
 
-    async def decode(*outputs: int) -> float:
-        """Of the last of these answers, all at once; the median."""
-        took = [
-            (await _asked(endpoint, model, prompts, [next(rows) for _ in outputs], *outputs))[-1] for _ in range(rounds)
+    endpoint: Endpoint
+    model: str
+    prompts: Prompts
+    row: int = 0
+
+    async def ask(self, outputs: Sequence[int]) -> list[_Seen]:
+        """Answers of so many tokens each, all at once."""
+        answers = [Answer(asyncio.get_running_loop().time()) for _ in outputs]
+        bodies = [
+            asked(self.model, self.prompts.tokens(self.row + at, _PROMPT), output) for at, output in enumerate(outputs)
         ]
-        return median(each.decode for each in took)
+        self.row += len(outputs)
+        await asyncio.gather(*(self.endpoint.complete(*each) for each in zip(bodies, answers, strict=True)))
+        return [_seen(answer, output) for answer, output in zip(answers, outputs, strict=True)]
 
+    async def decode(self, outputs: Sequence[int], rounds: int) -> float:
+        """Seconds of all decode steps of the last of these answers; the median."""
+        return median([(await self.ask(outputs))[-1].decode for _ in range(rounds)])
+
+
+async def _steady(asking: _Asking, sequences: int, rounds: int) -> float:
+    """Seconds of a step among others that have begun and go on."""
+    others = [2 * _LONG] * (sequences - 1)
+    short, long = [await asking.decode([*others, output], rounds) for output in (_OUTPUT, _LONG)]
+    return (long - short) / (_LONG - _OUTPUT)
+
+
+async def _changed(asking: _Asking, rounds: int, slots: int) -> float:
+    """Seconds that a changed batch takes more."""
     if slots == 1:
-        short, long = await decode(_OUTPUT), await decode(_LONG)
-        return ((_LONG - 1) * short - (_OUTPUT - 1) * long) / (_LONG - _OUTPUT)
-    alone, once, longer = await decode(_LONG), await decode(_OUTPUT, _LONG), await decode(2 * _OUTPUT, _LONG)
-    return once - alone - (_OUTPUT - 1) / _OUTPUT * (longer - once)
-
-
-async def _asked(endpoint: Endpoint, model: str, prompts: Prompts, rows: Sequence[int], *outputs: int) -> list[_Seen]:
-    """Answers to prompts of these rows, all at once, of so many tokens each; without any, all of the same few."""
-    lengths = outputs or (_OUTPUT,) * len(rows)
-    answers = [Answer(asyncio.get_running_loop().time()) for _ in rows]
-    bodies = [asked(model, prompts.tokens(row, _PROMPT), output) for row, output in zip(rows, lengths, strict=True)]
-    await asyncio.gather(*(endpoint.complete(*each) for each in zip(bodies, answers, strict=True)))
-    return [_seen(answer, output) for answer, output in zip(answers, lengths, strict=True)]
+        short, long = [await asking.decode([output], rounds) for output in (_OTHER, _CHANGED)]
+        return ((_CHANGED - 1) * short - (_OTHER - 1) * long) / (_CHANGED - _OTHER)
+    alone = await asking.decode([_CHANGED], rounds)
+    once, longer = [await asking.decode([output, _CHANGED], rounds) for output in (_OTHER, 2 * _OTHER)]
+    return once - alone - (_OTHER - 1) / _OTHER * (longer - once)
 
 
 def _seen(answer: Answer, output: int) -> _Seen:
@@ -115,7 +144,7 @@ def _seen(answer: Answer, output: int) -> _Seen:
         raise EngineError(f"the server's delays cannot be measured: {answer.message or 'it is no hotbunk server'}")
     took = {name.removesuffix("_ms"): each / _MS for name, each in answer.timings.items() if name.endswith("_ms")}
     hop = took["ttft"] - took["queued"] - took["loading"] - took["prefill"]
-    beside = (took["total"] - took["ttft"] - took["decode"]) / (output - 1)
+    beside = (took["total"] - took["ttft"] - took["decode"]) / max(1, output - 1)
     return _Seen(answer.first - answer.sent - took["ttft"], hop, took["decode"], beside, answer.first)
 
 
