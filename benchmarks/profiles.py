@@ -30,9 +30,9 @@ ROUTER = {"8b": (16.39e9, 3.22), "3b": (6.80e9, 2.04)}
 """Bytes, and seconds until the first token through llama-server's router: docs/measurements/suite-h100.txt, point 3."""
 
 
-OWN = {"latency": 4.5e-3, "hop": 3.1e-3, "turn": 0.08e-3, "draw": 0.58e-3, "change": 5.0e-3}
-"""Hotbunk's own delays, as ``pace.Delays``: rounded means of three servers that ``benchmarks/validate.py`` measured.
-Two of their profiles are in docs/measurements/validate-h100."""
+OWN = {"latency": 4.5e-3, "hop": 1.3e-3, "turn": 0.05e-3, "draw": 0.1e-3, "change": 8.5e-3}
+"""Hotbunk's own delays, as ``pace.Delays``: rounded means of what ``benchmarks/validate.py`` measured of four servers,
+on hosts more and less busy (docs/measurements/validate-h200.txt)."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What was replayed on an H100 is simulated as truly as the documents say."""
+"""What was replayed on a GPU is simulated as truly as the documents say."""
 
 import runpy
 import sys
@@ -7,19 +7,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-REPLAYS = ROOT / "docs" / "measurements" / "validate-h100"
+REPLAYS = ROOT / "docs" / "measurements" / "validate-h200"
 
 
-@pytest.mark.parametrize(("which", "promised"), [("first", False), ("second", True)])
+@pytest.mark.parametrize(("workloads", "promised"), [("light,heavy,bursty,chains", False), ("bursty,chains", True)])
 def test_simulated_anew_replays_give_the_committed_errors(
-    which: str, promised: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    workloads: str, promised: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    monkeypatch.setattr(sys, "argv", ["validate.py", "--live", str(REPLAYS / which), "--out", str(tmp_path)])
+    command = ["validate.py", "--live", str(REPLAYS), "--workloads", workloads, "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(ROOT / "benchmarks" / "validate.py"), run_name="__main__")
     assert (ended.value.code == 0) is promised  # whether means are within 5 %, and the rest within 10 %
     _, _, errors = capsys.readouterr().out.partition("The simulation's errors\n")
     table, _, _ = errors.partition("(Simulated - live)")
-    assert table in REPLAYS.with_suffix(".txt").read_text()
+    committed = REPLAYS.with_suffix(".txt").read_text()
+    assert all(row in committed for row in table.splitlines() if "%" in row)
     assert (tmp_path / "report.txt").exists()

@@ -2,9 +2,9 @@
 
 One loop takes turns among the loaded models. A turn is one decode step of all the model's decoding sequences, then one
 chunk of its oldest prefilling one. Commands are carried out between turns; what was ordered during a turn waits for
-its end. Bytes of a promotion come over the bus by themselves while others decode, one promotion after the other; what
-else is large waits behind them: a prefill, a sequence's state that comes back. Calling for a promotion, making a
-context, giving memory back and carrying KV caches stop the loop. A restarting peer (``moving.Restart``) stops nothing
+its end. Bytes of a promotion come over the bus by themselves while others compute, one promotion after the other; a
+sequence's state that comes back meanwhile has to fit between their slices. Calling for a promotion, making a context,
+giving memory back and carrying KV caches stop the loop. A restarting peer (``moving.Restart``) stops nothing
 while it loads, since that is another process.
 
 Sequences have slots, each the first that was free. Empty ones between those that decode are evaluated along, if there
@@ -259,7 +259,6 @@ class Device:
             self._prefill(runner, job)
 
     def _prefill(self, runner: _Runner, job: Job) -> None:
-        self._wait_for_bus()
         tokens = min(CHUNK, job.todo)
         self._compute(runner.pace.chunk(job.behind, tokens, len(runner.decoding)))
         runner.new = NEW
@@ -321,7 +320,7 @@ class Device:
             self._tell(events.Suspended(self.clock, model, sequence, job.made))
 
     def _resume(self, runner: _Runner, job: Job) -> None:
-        self._wait_for_bus()
+        self._move(min(runner.pace.between, max(0.0, self._bus - self.clock)))
         self._carry(runner, job, out=False)
         runner.seat(job)
         if job.todo:
@@ -414,12 +413,6 @@ class Device:
         """A move is under way then, maybe beside others. It begins now or when the bus is free: there is no gap."""
         self.usage.moving += max(0.0, end - max(begin, self._moved))
         self._moved = max(self._moved, end)
-
-    def _wait_for_bus(self) -> None:
-        """Until no promotion is under way."""
-        if self._bus > self.clock:
-            self.usage.busy += self._bus - self.clock
-            self.clock = self._bus
 
     def _wait(self, until: float) -> None:
         """Nothing to compute: only what comes by itself goes on."""

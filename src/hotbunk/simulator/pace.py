@@ -80,13 +80,20 @@ NEW = 2
 """Steps of a changed batch until its graph is recorded."""
 _LEFT = (0.0, 2 / 3, 1.0)
 """How much of a change's cost is still to come, by the steps until then: a third comes with the first, as measured."""
+_BETWEEN = 0.9e-3
+"""Seconds that a layer's keys and values wait for slices of a promotion under way: two copies, as measured."""
 
 
 class Pace:
-    """Seconds of a model's steps at a placement, with what goes with them."""
+    """Seconds of a model's steps at a placement, with what goes with them.
+
+    Attributes:
+        between: seconds more that a sequence's state takes to come back beside a promotion.
+    """
 
     def __init__(self, costs: Priced, placement: Placement, delays: Delays) -> None:
         self.costs, self.placement, self._delays = costs, placement, delays
+        self.between = placement.layers * _BETWEEN
         self._steps: dict[tuple[int, tuple[int, ...], int], float] = {}
 
     def step(self, sequences: int, groups: tuple[int, ...], longest: int) -> float:
