@@ -44,7 +44,7 @@ class Piece:
         self._buffer = self._pool.take(layout.size)
         self._base = _buffer_base(self._buffer)
         self.size = int(_buffer_size(self._buffer))
-        self._whole = Whole(self._buffer, self._base, layout.size)
+        self._whole: Whole | None = None
         self._filled: Future[None] | None = None
 
     def take(self, tensors: Sequence[Tensor]) -> None:
@@ -61,6 +61,7 @@ class Piece:
             for tensor in tensors:
                 self._stream.send(tensor.address, tensor.data, tensor.size, pinned=False)
         else:
+            self._whole = Whole(self._buffer, self._base, self._layout.size)
             self._filled = self._stream.send(self._whole.address, source, self._layout.size, pinned=True)
         return sum(tensor.size for tensor in tensors)
 
@@ -68,7 +69,8 @@ class Piece:
         """Give the memory back, once it is filled; no tensor in use may point here any more."""
         if self._filled:
             self._filled.result()
-        self._whole.free()
+        if self._whole:
+            self._whole.free()
         self._pool.give(self._layout.size, self._buffer)
 
 
