@@ -1,6 +1,6 @@
 """The engine: carries out commands and takes turns among models. No sockets, one device.
 
-One thread owns it. Others only wait on its behalf: for the bytes of a promotion, and for copies of the host store.
+One thread owns it. Others only copy on its behalf, and wait for that: the bytes of promotions, and the host store's.
 """
 
 from __future__ import annotations
