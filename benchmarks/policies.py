@@ -7,7 +7,8 @@
 A *case* is a trace with its models (below), a budget and an SLO. For each case and contender the trace is served at
 growing speeds; the **capacity** is the highest speed up to which 90 % of the requests meet their SLO, found by
 bisection between the last speed that is carried and the first that is not. Writes ``curves.csv`` (every run that was
-made) and ``capacity.csv``, and prints as it goes.
+made) and ``capacity.csv``, and prints as it goes; at the end also how long requests wait with the default policy and
+with the best baseline, at the speed that this one just carries.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ SHARE = 0.9
 """Of the requests that must meet their SLO."""
 FINE = 1.06  # capacities are found this finely
 SLOWEST, FASTEST = 1 / 64, 16.0
+OURS = "priced"
 SECONDS = 1800.0  # of a trace at its own speed that are served at least: bursts and lulls are both in it
 MOST = 6000  # requests of a run
 
@@ -129,7 +131,27 @@ def main() -> int:
             print("{:10} {:10} {:3} GiB {:12} {:22} {:7.3f}".format(*line), flush=True)
     _table(arguments.out / "curves.csv", rows)
     _table(arguments.out / "capacity.csv", _last(rows))
+    _against(cases, _last(rows))
     return 0
+
+
+def _against(cases: list[Case], found: list[dict[str, Any]]) -> None:
+    """Tell how the default policy does at the speed that the best baseline just carries, with each way to switch."""
+    for case in cases:
+        rivals = [each for each in found if each["policy"] not in POLICIES and _of(each, case)]
+        for fast in (False, True):
+            alike = [each for each in rivals if each["policy"].endswith("+fast") is fast]
+            if not alike:
+                continue
+            best = max(alike, key=lambda each: each["speed"])
+            both = row(Point(case, OURS, best["speed"])), best
+            figures = [f"{each['policy']} {each['ttft_p99']:.1f} s ({each['wait_max']:.1f} s)" for each in both]
+            where = f"{case.trace:10} {case.profile:10} {case.gib:3} GiB {case.slo:12} at {best['speed']:6.3f}"
+            print(f"{where}  p99 TTFT (longest wait): {', '.join(figures)}", flush=True)
+
+
+def _of(found: dict[str, Any], case: Case) -> bool:
+    return all(found[name] == value for name, value in asdict(case).items() if name != "files")
 
 
 def _at(jobs: list[tuple[Case, str]], speeds: list[float], arguments: argparse.Namespace) -> int:
