@@ -28,7 +28,7 @@ def test_the_whole_story() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     story, _, bill = done.stdout.partition("What the scheduler did, and what each switch cost\n")
     assert "gemma3   Water boils at 100 degrees" in story
-    assert "The interrupted answer equals the uninterrupted one, token by token\nAll 160 are the same" in story
+    assert "The interrupted answer equals the uninterrupted one, token by token\nAll 256 are the same" in story
     assert max(map(len, done.stdout.splitlines())) <= 80
     moves = [tuple(line.split()[:2]) for line in bill.splitlines()[1:] if line.strip()]
     switch = [("unload", SMOL), ("load", GEMMA), ("unload", GEMMA), ("load", SMOL)]

@@ -44,7 +44,7 @@ class Question:
 
 
 SHORT = {"temperature": 0, "max_tokens": 32, "stop": "\n"}
-LONG = {"temperature": 0.7, "seed": 7, "repeat_penalty": 1.1, "max_tokens": 160, "ignore_eos": True}
+LONG = {"temperature": 0.7, "seed": 7, "repeat_penalty": 1.1, "max_tokens": 256, "ignore_eos": True}
 CAPTAIN = Question(SMOL, "What does a ship's captain do? Answer in one sentence.", SHORT)
 WATER = Question(GEMMA, "Water boils at", SHORT, chat=False)
 TALE = Question(SMOL, "Write a story about a lighthouse keeper and a ship in a storm.", LONG)
