@@ -113,6 +113,11 @@ def test_the_likeliest_are_found(size: int, count: int, steps: int, seed: int) -
     assert set(np.flatnonzero(logits >= least)) <= set(found)
 
 
+def test_of_logits_that_are_no_numbers_there_are_no_likeliest() -> None:
+    broken = np.full(10_000, np.nan, np.float32)
+    assert likeliest(broken, 40).size == broken.size
+
+
 def test_penalties_know_whose_tokens_they_count(model: Model, context: Context) -> None:
     context.clear(0)
     context.prefill(0, 0, PROMPT, output=True)

@@ -149,6 +149,8 @@ def likeliest(logits: NDArray[np.float32], count: int) -> NDArray[np.intp]:
     table = logits[: whole * _BLOCK].reshape(whole, _BLOCK)
     largest = table.max(axis=1)
     bound = np.partition(largest, whole - count)[whole - count]
+    if np.isnan(bound):  # a broken model's: nothing reaches that
+        return np.arange(logits.size)
     blocks = np.flatnonzero(largest >= bound)
     rows, columns = np.nonzero(table[blocks] >= bound)
     rest = np.flatnonzero(logits[whole * _BLOCK :] >= bound) + whole * _BLOCK
