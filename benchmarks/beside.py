@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from statistics import median
 from threading import Thread
@@ -25,6 +24,7 @@ from time import perf_counter, sleep
 import numpy as np
 from report import Report
 
+from hotbunk.costs.steps import CHUNK
 from hotbunk.llama.context import Context
 from hotbunk.llama.device import Device, open_device
 from hotbunk.llama.lib import Pointer, base, bind
@@ -41,9 +41,10 @@ from hotbunk.study.write import write
 from hotbunk.units import parse_size
 from hotbunk.worker.machine import cores
 
-CHUNK, LENGTH = 512, 4096
+LENGTH = 4096
 SECONDS = 0.05  # that something is repeated for, while bytes are on their way
 AHEAD = 0.002  # seconds that they get before
+TIMES = 40  # that it is repeated alone
 _base = bind(base, "ggml_backend_buffer_get_base", Pointer, Pointer)
 
 
@@ -116,13 +117,15 @@ class Steps:
 
 def _moves(steps: Steps, device: Device, size: int, rounds: int, report: Report) -> None:
     report.title(f"beside {size / 1e9:.1f} GB on their way; the state has {steps.size / 1e6:.1f} MB")
-    for name, act in {"step": steps.step, "chunk": steps.chunk, "out": steps.save, "in": steps.restore}.items():
+    acts = {"step": steps.step, "chunk": steps.chunk, "out": steps.save, "in": steps.restore}
+    for name, act in acts.items():
         act()
-        report.row(f"{name}, alone", _told(list(islice(_timed(act), 40))))
-        if device.pinned:
-            with _promotion(device, size) as send:
+        report.row(f"{name}, alone", _told([_timed(act) for _ in range(TIMES)]))
+    if device.pinned:
+        with _promotion(device, size) as send:
+            for name, act in acts.items():
                 seconds, sent = _beside(act, send, rounds)
-            report.row(f"{name}, beside", f"{_told(seconds)}, {size / median(sent) / 1e9:.1f} GB/s")
+                report.row(f"{name}, beside", f"{_told(seconds)}, {size / median(sent) / 1e9:.1f} GB/s")
 
 
 def _beside(act: Callable[[], object], send: Callable[[], float], rounds: int) -> tuple[list[float], list[float]]:
@@ -133,9 +136,8 @@ def _beside(act: Callable[[], object], send: Callable[[], float], rounds: int) -
         sending.start()
         sleep(AHEAD)
         end = perf_counter() + SECONDS
-        seconds += [next(_timed(act))]
         while perf_counter() < end:
-            seconds.append(next(_timed(act)))
+            seconds.append(_timed(act))
         sending.join()
     return seconds, sent
 
@@ -173,15 +175,14 @@ def _draws(model: Model, report: Report) -> None:
         "with a penalty": Sampling(repeat_penalty=1.1),
     }.items():
         sampler = Sampler(sampling, model, prompt(CHUNK), [])
-        report.row(name, _told(list(islice(_timed(partial(sampler.sample, context, -1)), 40))))
+        report.row(name, _told([_timed(partial(sampler.sample, context, -1)) for _ in range(TIMES)]))
         sampler.close()
 
 
-def _timed(act: Callable[[], object]) -> Iterator[float]:
-    while True:
-        began = perf_counter()
-        act()
-        yield perf_counter() - began
+def _timed(act: Callable[[], object]) -> float:
+    began = perf_counter()
+    act()
+    return perf_counter() - began
 
 
 def _told(seconds: list[float]) -> str:

@@ -1,6 +1,7 @@
 """Copies to a device and back."""
 
 from dataclasses import replace
+from threading import Event
 
 import numpy as np
 import pytest
@@ -22,7 +23,11 @@ def test_what_is_sent_comes_back_whatever_its_size(spec: str, size: int) -> None
     back = np.zeros_like(sent)
     buffer = pool.take(size)
     whole = Whole(buffer, _base(buffer), size)
+    held = Event()
+    stream._thread.submit(held.wait)
     stream.send(whole.address, sent.ctypes.data, size, pinned=True)
+    assert stream.busy
+    held.set()
     stream.wait()
     assert not stream.busy
     stream.receive(whole.address, back.ctypes.data, size, pinned=True)

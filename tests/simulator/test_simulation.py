@@ -15,7 +15,7 @@ from hotbunk.scheduler.policies import Policy
 from hotbunk.simulator import case as cases
 from hotbunk.simulator import device
 from hotbunk.simulator.moving import Live, Moving, Restart
-from hotbunk.simulator.pace import Delays
+from hotbunk.simulator.pace import Delays, Pace
 from hotbunk.simulator.simulation import Subject
 from hotbunk.traces import Request, Trace
 from tests.simulator.invented import LIVE, Everything, Invented, case, subject, traces
@@ -184,7 +184,7 @@ def test_a_state_that_comes_back_fits_between_the_slices_of_a_promotion() -> Non
     beside = worked(*commands[:3], load, *commands[3:], a=a, b=b)
     assert [name for name, _, _ in alone] == ["Loaded", "Suspended", "Finished"]
     assert [name for name, _, _ in beside] == ["Loaded", "Suspended", "Finished", "Loaded"]
-    assert alone[2][2] < beside[2][2] < alone[2][2] + 0.05
+    assert beside[2][2] - alone[2][2] == pytest.approx(Pace(a.costs, a.placements[0], NONE).between)
 
 
 def test_calling_for_a_promotion_stops_the_loop() -> None:

@@ -141,7 +141,7 @@ def likeliest(logits: NDArray[np.float32], count: int) -> NDArray[np.intp]:
     """The ``count`` likeliest tokens, in their order, and all that are as likely as the last of them or nearly so.
 
     That many blocks have a largest logit of at least ``bound``, so it takes no look at the others to find all tokens
-    that reach it: among 150,000 a tenth of the time that sorting takes, or copying all for libllama to do it.
+    that reach it. To have libllama find them it would have to be given a copy of all (``benchmarks/beside.py``).
     """
     whole = logits.size // _BLOCK
     if whole <= count:

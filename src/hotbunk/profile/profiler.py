@@ -153,8 +153,9 @@ class Profiler:
 
     def _measured(self, point: Point, done: int) -> list[Record]:
         probes, place = self._probes, point.placement
-        # a short load may take half as long again as the one before
-        times = LOADS if place.layers > (probes.standing.layers if probes.standing else 0) else 1
+        # what judges has to be surer than what is judged, and a short load may take half as long again
+        loads = place.layers > (probes.standing.layers if probes.standing else 0)
+        times = LOADS if loads and self._held(Kind.LOAD, point, done) else 1
         records = probes.reload(place) if point.kind is Kind.LOAD else probes.stand(place, times)
         match point.kind:
             case Kind.DECODE:

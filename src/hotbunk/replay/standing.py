@@ -69,15 +69,15 @@ async def measured(
     """
     asking = _Asking(endpoint, model, prompts)
     await asking.ask([1])  # it may have to be loaded first
+
+    async def apart(sequences: int) -> float:
+        return await _steady(asking, sequences, max(1, rounds // 3)) - profiled(sequences) if profiled else 0.0
+
     alone = [(await asking.ask([_OUTPUT]))[0] for _ in range(rounds)]
-    one = median(each.beside for each in alone)
-    many = one
+    one = many = median(each.beside for each in alone) + await apart(1)
     if slots > 1:
         groups = [await asking.ask([_OUTPUT] * slots) for _ in range(rounds)]
-        many = median(max(group, key=lambda each: each.began).beside for group in groups)
-    if profiled:
-        one += await _steady(asking, 1, max(1, rounds // 3)) - profiled(1)
-        many += await _steady(asking, slots, max(1, rounds // 3)) - profiled(slots)
+        many = median(max(group, key=lambda each: each.began).beside for group in groups) + await apart(slots)
     draw = max(0.0, many - one) / max(1, slots - 1)
     change = await _changed(asking, rounds, slots)
     latency, hop = (median(getattr(each, name) for each in alone) for name in ("latency", "hop"))
