@@ -85,3 +85,12 @@ def test_estimates_add_up() -> None:
     both = one + one
     assert both.seconds == pytest.approx(2.0)
     assert one.times(2).high > both.high > 2.0
+
+
+def test_a_fit_over_more_terms_foretells_the_same() -> None:
+    fitted = fit(TERMS, *points(np.array([2.0, 3.0, 4.0]), 24, 0.05, 1))
+    wider = fitted.over(["more", "new", "fixed", "bytes"])
+    assert wider.predict(np.array([3.0, 9.0, 1.0, 2.0])) == fitted.predict(np.array([1.0, 2.0, 3.0]))
+    assert fitted.over(fitted.names) == fitted
+    with pytest.raises(ValueError, match="no such term: fixed"):
+        fitted.over(["bytes", "more"])

@@ -59,14 +59,27 @@ def test_attention_on_the_host_is_as_fast_as_its_cores_multiply() -> None:
 
 def test_moves_take_their_bytes_over_the_bus() -> None:
     costs, full = Costs.prior(LARGE, MACHINE), place(LARGE, 37)
-    assert costs.promote(full).seconds == pytest.approx(full.device.weights / 54e9, rel=0.15)
+    assert costs.promote(full).seconds == pytest.approx(full.device.weights / 54e9, rel=0.2)
     assert costs.load(full, pinned=False).seconds > 5 * costs.load(full).seconds
     less = place(LARGE, 31)
     back = costs.promote(full, before=less).seconds
-    assert back == pytest.approx((full.device.weights - less.device.weights) / 54e9, rel=0.3)
+    assert 1 <= back / ((full.device.weights - less.device.weights) / 54e9) < 2
     assert costs.promote(less, before=full).seconds < back
     assert costs.state(6000) == 6000 * 36 * 4096
     assert costs.kv_out(full, 6000).seconds == pytest.approx(costs.state(6000) / 54e9, rel=0.2)
+
+
+def test_a_promotion_waits_for_a_context_that_is_made_on_the_device_meanwhile() -> None:
+    costs, full, split = Costs.prior(LARGE, MACHINE), place(LARGE, 37), place(LARGE, 36)
+    longer = replace(full, device=replace(full.device, kv=4 * full.device.kv))
+    assert costs.promote(longer).seconds > costs.promote(full).seconds
+    # where the host has a part in the context, its memory takes longer to get than the bytes do to pass
+    wider = replace(split, device=replace(split.device, kv=4 * split.device.kv))
+    assert costs.promote(wider) == costs.promote(split)
+    # no more of it is felt than the bytes take that are to pass
+    less, most = place(LARGE, 35), replace(longer, device=replace(longer.device, kv=1 << 40))
+    bytes_ = full.device.weights - less.device.weights
+    assert costs.promote(most, before=less).seconds < 2.5 * bytes_ / 54e9 + 0.01
 
 
 def test_a_step_costs_what_the_tile_of_its_own_token_does() -> None:

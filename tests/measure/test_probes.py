@@ -61,6 +61,9 @@ def test_steps_of_several_sequences_and_prompts(probes: Probes) -> None:
     assert [record.sequences for record in records[3:]] == [3, 1]
     [start] = {record.tokens for record in records[:3]}
     assert start < records[3].tokens < records[4].tokens <= 256
+    thrice = probes.decode(2, 160, rounds=3)
+    assert kinds(thrice) == [Kind.PREFILL] * 6 + [Kind.DECODE] * 2
+    assert [(record.sequences, record.repeats) for record in thrice[6:]] == [(2, 3), (1, 3)]
     prompt = probes.prefill(100)
     assert (prompt.kind, prompt.tokens) == (Kind.PREFILL, 100)
     assert all(record.seconds > 0 for record in [*records, prompt])

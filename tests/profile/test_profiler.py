@@ -38,6 +38,7 @@ class Invented:
 
     def __init__(self, room: int = 80 << 30) -> None:
         self.standing: Placement | None = None
+        self.rounds: list[int] = []
         self._room = room
 
     def place(self, layers: int, context: int, slots: int) -> Placement:
@@ -61,7 +62,8 @@ class Invented:
         self.standing = None
         return []
 
-    def decode(self, sequences: int, tokens: int, surely: bool = False) -> list[Record]:
+    def decode(self, sequences: int, tokens: int, rounds: int = 1) -> list[Record]:
+        self.rounds.append(rounds)
         return [*[self.prefill(tokens)] * sequences, self._here(Kind.DECODE, sequences=sequences, tokens=tokens)]
 
     def prefill(self, tokens: int) -> Record:
@@ -108,6 +110,15 @@ def test_what_is_known_already_counts_and_little_time_is_not_spent_on_one_point(
         longest = max(record.sequences * record.tokens for record in profiled.records if record.kind is Kind.DECODE)
         assert longest < 8 * 29491
         assert profiler(store, Invented()).records == profiled.records
+
+
+def test_decoding_that_judges_is_measured_several_times(tmp_path: Path) -> None:
+    with Store(tmp_path / "costs.sqlite") as store:
+        probes = Invented()
+        profiled = profiler(store, probes)
+        profiled.run(1000, 8192, 8, 72 << 30)
+        held = sum(record.check for record in profiled.records if record.kind is Kind.DECODE)
+        assert max(probes.rounds) == 3 and 0 < sum(rounds > 1 for rounds in probes.rounds) <= held
 
 
 def test_a_placement_without_room_is_left_out_with_all_larger_ones(tmp_path: Path) -> None:

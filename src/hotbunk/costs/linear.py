@@ -23,7 +23,7 @@ the factors and ``q`` Student's quantile for the degrees of freedom that are lef
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import exp, sqrt
 
@@ -107,6 +107,19 @@ class Fit:
         # a prior's spread is a guess by itself and no sample, so few points do not widen it without end
         return float(stdtrit(max(self.freedom, 4.0), (1 + _COVERED) / 2))
 
+    def over(self, names: Sequence[str]) -> Fit:
+        """The same over these terms; those it does not know take no time, since they are in what it does know.
+
+        Raises:
+            ValueError: it knows one that is not among them.
+        """
+        if unknown := set(self.names) - set(names):
+            raise ValueError(f"no such term: {', '.join(sorted(unknown))}")
+        places = [names.index(name) for name in self.names]
+        factors, covariance = np.zeros(len(names)), np.zeros((len(names), len(names)))
+        factors[places], covariance[np.ix_(places, places)] = self.factors, self.covariance
+        return replace(self, names=tuple(names), factors=tuple(factors.tolist()), covariance=_packed(covariance))
+
     def deviation(self, row: Array) -> float:
         """How uncertain the expected time is, relative to itself; the spread of single measurements is not in it."""
         seconds = float(row @ self._factors)
@@ -159,8 +172,11 @@ def fit(terms: Sequence[Term], rows: Array, seconds: Array, weights: Array | Non
         faith = 1 / (1 + (anchor @ factors - wanted) ** 2)
         if turn >= _PLAIN:
             trust = given * np.minimum(1.0, _OUTLIER * spread / np.maximum(np.abs(left), 1e-12)) ** 2
-    packed = tuple(tuple(map(float, line)) for line in covariance)
-    return Fit(names, tuple(map(float, factors)), packed, spread, len(seconds), freedom + _POINTS)
+    return Fit(names, tuple(map(float, factors)), _packed(covariance), spread, len(seconds), freedom + _POINTS)
+
+
+def _packed(matrix: Array) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(map(float, line)) for line in matrix)
 
 
 def _anchor(terms: Sequence[Term]) -> tuple[Array, Array]:

@@ -38,6 +38,7 @@ _FILL = 0x11  # as bytes of any type it makes small, ordinary numbers
 _matrix = bind(base, "ggml_new_tensor_2d", Pointer, Pointer, C.c_int, C.c_int64, C.c_int64)
 _mul_mat = bind(base, "ggml_mul_mat", Pointer, Pointer, Pointer, Pointer)
 _tensor = bind(base, "ggml_new_tensor_3d", Pointer, Pointer, C.c_int, *[C.c_int64] * 3)
+_permute = bind(base, "ggml_permute", Pointer, Pointer, Pointer, *[C.c_int] * 4)
 _attention = bind(base, "ggml_flash_attn_ext", Pointer, *[Pointer] * 5, *[C.c_float] * 3)
 _scale = bind(base, "ggml_scale", Pointer, Pointer, Pointer, C.c_float)
 _nbytes = bind(base, "ggml_nbytes", Size, Pointer)
@@ -205,10 +206,16 @@ def _product(context: int, kind: int, rows: int, columns: int) -> int:
 
 
 def _attend(context: int) -> int:
-    """One token's attention to a KV cache of its own."""
+    """One token's attention to a KV cache of its own, in which each token's heads lie side by side, as libllama's do.
+
+    Heads one after the other would be read by a CPU up to three times as fast, and without a mask a GPU takes another
+    kernel.
+    """
     query = _tensor(context, _F32, _HEAD, 1, _HEADS)
-    keys, values = (_tensor(context, TYPES["F16"], _HEAD, _CACHED, _KV_HEADS) for _ in range(2))
-    node: int = _attention(context, query, keys, values, None, _HEAD**-0.5, 0.0, 0.0)
+    cached = (_tensor(context, TYPES["F16"], _HEAD, _KV_HEADS, _CACHED) for _ in range(2))
+    keys, values = (_permute(context, each, 0, 2, 1, 3) for each in cached)
+    mask = _matrix(context, TYPES["F16"], _CACHED, 1)
+    node: int = _attention(context, query, keys, values, mask, _HEAD**-0.5, 0.0, 0.0)
     return node
 
 

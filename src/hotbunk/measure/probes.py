@@ -31,11 +31,10 @@ __all__ = ["LOADS", "Probes", "halvings", "timing"]
 _STEPS, _MOST = 8, 40
 _LONG = 0.25  # seconds: a median of fewer steps than that takes for usual what a busy host does for a moment
 _FEWEST, _SLOW = 3, 0.5  # where steps are slow so few will do, once they took so many seconds together
-_SURELY = 2  # times as many steps where they judge others
 _WARM = 2  # steps before them: libllama plans its graphs at the first
 _PROMPT = 16  # tokens of the shortest prompt that tells of prefills: fewer are evaluated like a decode step
 _CARRIES = 5  # times that a state goes out and in
-LOADS = 3
+LOADS = 5
 """Times that a model is loaded for a point."""
 
 
@@ -101,17 +100,23 @@ class Probes:
         self._wire.send(Trim(0))
         return [left(report, place)]
 
-    def decode(self, sequences: int, tokens: int, surely: bool = False) -> list[Record]:
+    def decode(self, sequences: int, tokens: int, rounds: int = 1) -> list[Record]:
         """Steps of so many sequences, then of half as many, down to one, and the prefills that led there.
 
-        The one that is ahead has about ``tokens`` behind it; each record says how many. ``surely``: of more steps than
-        usual, for what judges has to be surer than what is judged.
+        The one that is ahead has about ``tokens`` behind it; each record says how many. ``rounds``: all of it so many
+        times, of which the middle counts. Steps that wait for a host's threads differ by a tenth from one time to the
+        next, and keep to it for as long as they go on.
         """
+        passes = [self._decode(sequences, tokens) for _ in range(rounds)]
+        prefills = [record for records in passes for record in records if record.kind is Kind.PREFILL]
+        steps = [[record for record in records if record.kind is Kind.DECODE] for records in passes]
+        return [*prefills, *map(_middle, zip(*steps, strict=True))]
+
+    def _decode(self, sequences: int, tokens: int) -> list[Record]:
         counts = halvings(sequences)
         waiting = (sequences - 1) * -(-tokens // CHUNK)  # steps of the first while others are prefilled
         context = self.standing.context if self.standing else 0
-        often = _SURELY if surely else 1
-        most = min(often * _MOST, max(_STEPS, (context - 1 - waiting) // len(counts) - 2 * _WARM))
+        most = min(_MOST, max(_STEPS, (context - 1 - waiting) // len(counts) - 2 * _WARM))
         ahead = (most + 2 * _WARM) * len(counts) + waiting
         start = max(1, tokens - ahead)
         place = self._ready(start + ahead, sequences)
@@ -122,7 +127,7 @@ class Probes:
                 self._wire.cancel(number)
             numbers = numbers[:count]
             seconds = list[float]()
-            while not _settled(seconds, most, often):
+            while not _settled(seconds, most):
                 report = self._wire.receive()
                 self._check(numbers)
                 if not isinstance(report, Produced):
@@ -200,12 +205,12 @@ def timing(step: float) -> float:
     return _WARM * step + max(min(_MOST * step, _LONG), min(_STEPS * step, _SLOW), _FEWEST * step)
 
 
-def _settled(seconds: Sequence[float], most: int, often: int) -> bool:
-    """Whether enough steps were timed, or so many times as much as that; ``most`` always are enough."""
+def _settled(seconds: Sequence[float], most: int) -> bool:
+    """Whether enough steps were timed; ``most`` always are enough."""
     counted = seconds[_WARM:]
-    count, together = len(counted) / often, sum(counted) / often
+    count, together = len(counted), sum(counted)
     enough = count >= _STEPS and together >= _LONG
-    return enough or len(counted) >= most or (count >= _FEWEST and together >= _SLOW)
+    return enough or count >= most or (count >= _FEWEST and together >= _SLOW)
 
 
 def _carried(reports: Sequence[Suspended] | Sequence[Resumed], place: Placement, tokens: int) -> Record:
@@ -214,4 +219,4 @@ def _carried(reports: Sequence[Suspended] | Sequence[Resumed], place: Placement,
 
 def _middle(records: Sequence[Record]) -> Record:
     """The same measured several times."""
-    return records[0].timed([record.seconds for record in records])
+    return records[0].timed([record.seconds for record in records]) if len(records) > 1 else records[0]

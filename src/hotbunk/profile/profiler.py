@@ -17,12 +17,14 @@ from hotbunk.costs.store import Store
 from hotbunk.errors import OutOfMemory
 from hotbunk.measure.probes import LOADS, Probes
 from hotbunk.placement import Placement
-from hotbunk.profile.design import AIMS, HELD, Point, choose, enough, grid, halved, held_out
+from hotbunk.profile.design import AIMS, HELD, Point, choose, cost, enough, grid, halved, held_out
 
 __all__ = ["Profiler", "Progress"]
 
 _DRAWN = (Kind.DECODE, Kind.PREFILL)  # held out by drawing; moves come on the way to other points
 _MOST, _LEAST = 0.1, 5.0  # share of the time, or seconds, that a point may take
+_JUDGING = 0.5  # of that, where it judges: what little time there is should teach
+_ROUNDS = 3  # times that decoding is measured there, if they fit in that
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +87,12 @@ class Profiler:
         ]
         done = 0
         places = {point.placement for point in points}
-        while (resident or not self._known(places)) and (
-            point := self._next(points, min(most, end - monotonic()), dice, done)
-        ):
+        while resident or not self._known(places):
+            if not (point := self._next(points, min(most, end - monotonic()), dice, done)):
+                break
             done += 1
             self._tried.update(halved(point) if point.kind is Kind.DECODE else [point])
-            self._take(point, done, end, said)
+            self._take(point, done, _JUDGING * most, end, said)
         return self._known(places)
 
     def errors(self) -> dict[Kind, float]:
@@ -120,7 +122,7 @@ class Profiler:
         open_ = [point for point in points if point not in self._tried and not self._hopeless(point)]
         standing = self._probes.standing
         if done % HELD == HELD - 1:
-            drawn = held_out(self.costs, (p for p in open_ if p.kind in _DRAWN), standing, seconds, dice)
+            drawn = held_out(self.costs, (p for p in open_ if p.kind in _DRAWN), standing, _JUDGING * seconds, dice)
             if drawn:
                 return drawn
         return choose(self.costs, open_, standing, seconds)
@@ -130,9 +132,9 @@ class Profiler:
         need = point.placement.device.total
         return any(refused.placement.device.total <= need for refused in self.refused)
 
-    def _take(self, point: Point, done: int, end: float, said: Callable[[Progress], object]) -> None:
+    def _take(self, point: Point, done: int, judging: float, end: float, said: Callable[[Progress], object]) -> None:
         try:
-            records = self._measured(point, done)
+            records = self._measured(point, done, judging)
         except OutOfMemory:
             self.refused.append(point)
             return
@@ -151,17 +153,25 @@ class Profiler:
             return done % HELD == 0 and kind is point.kind
         return sum(record.kind is kind for record in self.records) % HELD == HELD - 1
 
-    def _measured(self, point: Point, done: int) -> list[Record]:
-        probes, place = self._probes, point.placement
-        # what judges has to be surer than what is judged, and a short load may take half as long again
-        loads = place.layers > (probes.standing.layers if probes.standing else 0)
-        times = LOADS if loads and self._held(Kind.LOAD, point, done) else 1
-        records = probes.reload(place) if point.kind is Kind.LOAD else probes.stand(place, times)
+    def _measured(self, point: Point, done: int, judging: float) -> list[Record]:
+        """Measure a point; what judges has to be surer than what is judged, and may take ``judging`` seconds for it."""
+        probes, place, loads = self._probes, point.placement, 1
+        before = probes.standing.layers if probes.standing else 0
+        if place.layers > before and self._held(Kind.LOAD, point, done):
+            there_and_back = 2 * cost(self.costs, Point(Kind.LOAD, place), None) / LOADS
+            loads = _times(LOADS, judging / there_and_back)
+        records = probes.reload(place) if point.kind is Kind.LOAD else probes.stand(place, loads)
         match point.kind:
             case Kind.DECODE:
-                records += probes.decode(point.sequences, point.tokens, self._held(Kind.DECODE, point, done))
+                held = self._held(Kind.DECODE, point, done)
+                rounds = _times(_ROUNDS, judging / cost(self.costs, point, place)) if held else 1
+                records += probes.decode(point.sequences, point.tokens, rounds)
             case Kind.PREFILL:
                 records.append(probes.prefill(point.tokens))
             case Kind.KV_OUT:
                 records += probes.carry(point.tokens)
         return records
+
+
+def _times(most: int, fitting: float) -> int:
+    return max(1, min(most, int(fitting)))

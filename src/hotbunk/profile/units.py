@@ -50,6 +50,7 @@ def _rate(costs: Costs, parameter: Parameter) -> float:
     rates = {
         "stream": line.to_device(True),
         "pinned": line.h2d_pinned or 0.0,
+        "beside": line.h2d_pinned or 0.0,
         "pageable": line.h2d_pageable,
         "pin": line.pin or line.h2d_pageable,
         "device": line.to_host(True) if parameter.kind is Kind.KV_OUT else line.to_device(True),

@@ -20,7 +20,7 @@ import msgspec
 
 from hotbunk.costs.anatomy import Anatomy
 from hotbunk.costs.linear import Fit
-from hotbunk.costs.model import Costs
+from hotbunk.costs.model import TERMS, Costs
 from hotbunk.costs.record import Kind
 from hotbunk.costs.roofline import Roofline
 from hotbunk.errors import ConfigError
@@ -38,6 +38,12 @@ class Profiled(msgspec.Struct, frozen=True):
 
     anatomy: Anatomy
     fits: dict[Kind, Fit]
+
+    @property
+    def current(self) -> Profiled:
+        """The same over the terms of today; a file may be older than one of them."""
+        fits = {kind: fit.over([term.name for term in TERMS[kind]]) for kind, fit in self.fits.items()}
+        return Profiled(self.anatomy, fits)
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -106,8 +112,10 @@ def read(which: str) -> Profile:
             raise ConfigError(
                 f"{which}: format {version}, this hotbunk knows {FORMAT}; update hotbunk, or make it anew"
             )
-        return msgspec.json.decode(text, type=Profile)
-    except msgspec.DecodeError as error:
+        profile = msgspec.json.decode(text, type=Profile)
+        models = {name: model.current for name, model in profile.models.items()}
+        return msgspec.structs.replace(profile, models=models)
+    except (msgspec.DecodeError, ValueError) as error:
         raise ConfigError(f"{which}: is no device profile ({error})") from error
 
 
