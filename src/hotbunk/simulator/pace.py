@@ -80,9 +80,9 @@ NEW = 2
 """Steps of a changed batch until its graph is recorded."""
 _LEFT = (0.0, 2 / 3, 1.0)
 """How much of a change's cost is still to come, by the steps until then: a third comes with the first, as measured."""
-_BETWEEN = 0.9e-3
+_BETWEEN = 0.6e-3
 """Seconds that a layer's keys and values wait for slices of a promotion under way: two copies, each behind half a slice
-and more on an H100's bus (``benchmarks/beside.py``)."""
+on an H100's bus (docs/measurements/beside-h100.txt)."""
 
 
 class Pace:
