@@ -7,8 +7,8 @@
 A *case* is a trace with its models (below), a budget and an SLO. For each case and contender the trace is served at
 growing speeds; the **capacity** is the highest speed up to which 90 % of the requests meet their SLO, found by
 bisection between the last speed that is carried and the first that is not. Writes ``curves.csv`` (every run that was
-made) and ``capacity.csv``, and prints as it goes; at the end also how long requests wait with the default policy and
-with the best baseline, at the speed that this one just carries.
+made) and ``capacity.csv``, and prints as it goes; at the end all capacities side by side, and how long requests wait
+with the default policy and with the best baseline, at the speed that this one just carries.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -122,17 +122,38 @@ def main() -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.speeds:
         return _at(jobs, [float(speed) for speed in arguments.speeds.split(",")], arguments)
-    rows: list[dict[str, Any]] = []
+    rows, carried = list[dict[str, Any]](), list[dict[str, Any]]()
     with ProcessPoolExecutor(arguments.jobs) as pool:
         for found in pool.map(capacity, *zip(*jobs, strict=True)):
             rows += found
-            best = found[-1]
+            carried.append(best := found[-1])
             line = (best["trace"], best["profile"], best["gib"], best["slo"], best["policy"], best["capacity"])
             print("{:10} {:10} {:3} GiB {:12} {:22} {:7.3f}".format(*line), flush=True)
     _table(arguments.out / "curves.csv", rows)
     _table(arguments.out / "capacity.csv", _last(rows))
+    for profile, slo in dict.fromkeys((each["profile"], each["slo"]) for each in carried):
+        print()
+        for line in _side_by_side([each for each in carried if (each["profile"], each["slo"]) == (profile, slo)]):
+            print(line)
+    print()
     _against(cases, _last(rows))
     return 0
+
+
+def _side_by_side(found: list[dict[str, Any]]) -> Iterator[str]:
+    """Capacities of one profile and SLO, a column for each case in which anybody carries anything."""
+    by = {(each["policy"], f"{each['trace']} {each['gib']}"): each["capacity"] for each in found}
+    names = list(dict.fromkeys(name for name, _ in by))
+    cases = [case for case in dict.fromkeys(case for _, case in by) if any(by[name, case] for name in names)]
+    yield f"{found[0]['profile'] + ', ' + found[0]['slo']:20}" + "".join(f"{case:>13}" for case in cases)
+    for name in names:
+        yield f"{name:20}" + "".join(f"{by[name, case]:13.3f}" for case in cases)
+    ours = [name for name in names if name.partition("+")[0] == OURS]
+    rivals = [name for name in names if name.partition("+")[0] not in POLICIES]
+    if ours and rivals:
+        best = {case: max(by[name, case] for name in rivals) for case in cases}
+        ratios = (f"{by[ours[0], case] / best[case]:13.2f}" if best[case] else f"{'-':>13}" for case in cases)
+        yield f"{ours[0] + ' / best':20}" + "".join(ratios)
 
 
 def _against(cases: list[Case], found: list[dict[str, Any]]) -> None:
