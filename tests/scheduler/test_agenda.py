@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from hotbunk.scheduler import Bound, Model, Sequence, Snapshot
 from hotbunk.scheduler import agenda as module
+from hotbunk.scheduler.line import Line
 from tests.scheduler.device import placement
 
 QUEUES = st.dictionaries(st.sampled_from("abcd"), st.lists(st.floats(0.0, 100.0), max_size=20).map(sorted), min_size=1)
@@ -15,7 +16,7 @@ QUEUES = st.dictionaries(st.sampled_from("abcd"), st.lists(st.floats(0.0, 100.0)
 def test_arrays_and_lists_agree(queues: dict[str, list[float]]) -> None:
     models = {
         name: Model(name, (placement(5),), load=1.0 + place, leave=0.5).but(
-            queue=tuple(Sequence(n, at, at) for n, at in enumerate(times))
+            queue=Line(Sequence(n, at, at) for n, at in enumerate(times))
         )
         for place, (name, times) in enumerate(queues.items())
     }

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hotbunk.costs.rates import Promise, Rates
 from hotbunk.scheduler import Bound, Model, Priced, Scheduler, Sequence, actions, events
+from hotbunk.scheduler.line import Line
 from hotbunk.scheduler.urgency import begin, dues, laxity
 from tests.scheduler.device import Device, placement
 
@@ -137,7 +138,7 @@ def test_an_order_without_a_request_is_carried_out() -> None:
 
 def model(*queue: Sequence, answers: float = 100.0) -> Model:
     known = Model("m", (placement(8),), rates=(QUICK,), promise=Promise(2.0, 0.1), answers=answers)
-    return known.but(queue=queue)
+    return known.but(queue=Line(queue))
 
 
 def _waiting(at: float, later: float, prompt: int, made: int) -> Sequence:

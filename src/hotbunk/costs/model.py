@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from statistics import fmean
 
 import numpy as np
@@ -49,7 +50,7 @@ class Costs:
     @classmethod
     def prior(cls, anatomy: Anatomy, roofline: Roofline) -> Costs:
         """By the roofline alone."""
-        return cls(anatomy, roofline, {kind: _fit(kind, np.zeros((0, len(TERMS[kind]))), []) for kind in TERMS})
+        return cls(anatomy, roofline, {kind: _prior(kind) for kind in TERMS})
 
     @classmethod
     def fitted(cls, anatomy: Anatomy, roofline: Roofline, records: Iterable[Record]) -> Costs:
@@ -180,6 +181,12 @@ def errors(costs: Costs, records: Iterable[Record]) -> dict[Kind, float]:
     for record in records:
         found.setdefault(record.kind, []).append(abs(costs.estimate(record).seconds / record.seconds - 1))
     return {kind: fmean(values) for kind, values in found.items()}
+
+
+@cache
+def _prior(kind: Kind) -> Fit:
+    """What is known without any record; the same for all models."""
+    return _fit(kind, np.zeros((0, len(TERMS[kind]))), [])
 
 
 def _fit(kind: Kind, rows: Array, records: Sequence[Record], weights: Array | None = None) -> Fit:

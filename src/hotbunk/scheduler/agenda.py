@@ -55,7 +55,7 @@ class Bound:
 
 def cost(model: Model, least: float) -> float:
     """Seconds that one turn takes at the least: coming, staying, leaving."""
-    return model.moves + min(least, model.moves)
+    return model.moves + least_turn(model, least)
 
 
 def least_turn(model: Model, least: float) -> float:
@@ -95,39 +95,47 @@ def agenda(snapshot: Snapshot, bound: Bound, least: float, everyone: bool = Fals
 
     ``least``: the longest that a least turn may be, in seconds.
     """
-    residents = snapshot.residents
-    leaving = sum([m.leave for m in residents])
-    horizon = max([snapshot.now, *[m.over for m in residents]]) + leaving
-    owed: list[tuple[array[float], float]] = []
-    first, soonest, turns = None, inf, 0
-    for model in snapshot.queued:
-        if not (model.resident or (model.retry <= snapshot.now and snapshot.fits(model))):
-            continue  # no order of turns could help it
+    now = snapshot.now
+    leaving = sum([m.leave for m in snapshot.residents])
+    horizon = snapshot.over + leaving
+    owed: list[array[float]] = []
+    costs: list[float] = []
+    first, soonest, turns, begun = None, inf, 0, 0
+    for model in snapshot.servable:  # no order of turns could help the others
+        if model.retry > now and not model.resident:
+            continue
         heads = model.all_heads if everyone else model.heads
-        if heads and model.phase is Phase.LOADING:
-            owed.append((heads[:1], 0.0))
+        if model.phase is Phase.LOADING and heads:
+            owed.append(heads[:1])
+            costs.append(0.0)
+            begun += 1
             heads = heads[1:]
         if heads:
-            owed.append((heads, cost(model, least)))
+            owed.append(heads)
+            moves = model.moves
+            costs.append(moves + (least if least < moves else moves))  # ``cost``; a call for each would take as long
             turns += len(heads)
             if heads[0] < soonest:
                 first, soonest = model.id, heads[0]
-    return Agenda(first, turns, bound.wait + _slack(owed), horizon, leaving)
+    slack = _of_many(owed, costs) if turns + begun > _MANY else _of_few(owed, costs)
+    return Agenda(first, turns, bound.wait + slack, horizon, leaving)
 
 
-def _slack(owed: list[tuple[array[float], float]]) -> float:
-    """The least head less the work up to it, in the order of the heads; inf if there is none.
+def _of_many(owed: list[array[float]], costs: list[float]) -> float:
+    """The least head less the work up to it, in the order of the heads.
 
-    ``owed``: the heads of turns and what each of these costs.
+    ``owed``: the heads of models' turns; ``costs``: what each turn of these models costs.
     """
-    counts = [len(heads) for heads, _ in owed]
-    if sum(counts) > _MANY:
-        since = np.frombuffer(b"".join([heads for heads, _ in owed]))
-        order = since.argsort(kind="stable")  # which has little to do where each model's heads are in order
-        work = np.repeat(np.array([seconds for _, seconds in owed]), counts)[order]
-        return float((since[order] - work.cumsum()).min())
+    since = np.frombuffer(b"".join(owed))
+    order = since.argsort(kind="stable")  # which has little to do where each model's heads are in order
+    work = np.array(costs).repeat(list(map(len, owed))).take(order).cumsum()
+    return float(np.minimum.reduce(since.take(order) - work))
+
+
+def _of_few(owed: list[array[float]], costs: list[float]) -> float:
+    """The same without NumPy; inf if there is none."""
     slack, done = inf, 0.0
-    for at, seconds in sorted([(at, seconds) for heads, seconds in owed for at in heads]):
+    for at, seconds in sorted([(at, seconds) for heads, seconds in zip(owed, costs, strict=True) for at in heads]):
         done += seconds
         slack = min(slack, at - done)
     return slack

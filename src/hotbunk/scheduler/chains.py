@@ -40,22 +40,25 @@ def _ended(snapshot: Snapshot, model: Model) -> Snapshot:
     heirs = {name: share * keep for name, share in before.heirs.items() if share > 1e-3}
     changed = {}
     for name, share in before.heirs.items():
-        heir = snapshot.models.get(name)
-        if heir and not heir.queue and share > max(0.5, 2 * (1 - exp(-heir.asking(now) * WITHIN))):
+        heir = snapshot.models.get(name) if share > 0.5 else None
+        if heir and not heir.queue and share > 2 * (1 - exp(-heir.asking(now) * WITHIN)):
             changed[name] = heir.but(expected=max(heir.expected, now + WITHIN))
     chains = {**snapshot.chains, model.id: Chain(heirs, now + WITHIN)}
-    return snapshot.but(models={**snapshot.models, **changed}, chains=chains)
+    if changed:
+        return snapshot.but(models={**snapshot.models, **changed}, chains=chains)
+    return snapshot.at(now, chains=chains)
 
 
 def _asked(snapshot: Snapshot, model: Model) -> Snapshot:
     """It follows the answers that ended shortly before."""
-    changed = {}
+    changed, now = {}, snapshot.now
     for name, chain in snapshot.chains.items():
-        other = snapshot.models.get(name)
-        if other and chain.open >= snapshot.now and name != model.id and model.id not in chain.seen:
+        if chain.open < now or name == model.id or model.id in chain.seen:
+            continue
+        if other := snapshot.models.get(name):
             heirs = {**chain.heirs, model.id: chain.heirs.get(model.id, 0.0) + _weight(other)}
             changed[name] = chain._replace(heirs=heirs, seen=chain.seen | {model.id})
-    return snapshot.but(chains={**snapshot.chains, **changed}) if changed else snapshot
+    return snapshot.at(now, chains={**snapshot.chains, **changed}) if changed else snapshot
 
 
 def _weight(model: Model) -> float:

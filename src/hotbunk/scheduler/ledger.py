@@ -6,10 +6,12 @@ Whatever a policy does, the ledger keeps the budget: a load or a resize that doe
 from collections.abc import Iterable
 from dataclasses import replace
 from math import inf
+from typing import Any
 
 from hotbunk.scheduler import actions, events
 from hotbunk.scheduler.chains import followed
-from hotbunk.scheduler.snapshot import OF_LATE, Model, Phase, Sequence, Snapshot
+from hotbunk.scheduler.line import Line, Sequence
+from hotbunk.scheduler.snapshot import OF_LATE, Model, Phase, Snapshot
 
 LATEST = 64
 """Answers over which their length is taken."""
@@ -32,28 +34,27 @@ def _turning(snapshot: Snapshot, before: float, turn: float) -> Snapshot:
 
 
 def _observed(snapshot: Snapshot, event: events.Event) -> Snapshot:
-    snapshot = snapshot.but(now=max(event.now, snapshot.now))
+    now = max(event.now, snapshot.now)
     match event:
         case events.Lost():
-            models = {m.id: _lost(m, snapshot.now) for m in snapshot.models.values()}
-            return snapshot.but(up=False, models=models)
+            return snapshot.but(now=now, up=False, models={m.id: _lost(m, now) for m in snapshot.models.values()})
         case events.Restored():
-            return snapshot.but(up=True)
+            return snapshot.at(now, up=True)
         case events.Budget():
-            return snapshot.but(budget=event.budget)
+            return snapshot.but(now=now, budget=event.budget)
         case events.Added():
-            return _added(snapshot, event)
+            return snapshot.put(_added(snapshot, event), now=now)
         case events.Removed():
-            return snapshot.but(models={k: m for k, m in snapshot.models.items() if k != event.model})
+            return snapshot.but(now=now, models={k: m for k, m in snapshot.models.items() if k != event.model})
     model = snapshot.models.get(getattr(event, "model", ""))
-    return snapshot.put(_changed(model, event, snapshot.now)) if model else snapshot
+    return snapshot.put(_changed(model, event, now), now=now) if model else snapshot.at(now)
 
 
-def _added(snapshot: Snapshot, event: events.Added) -> Snapshot:
+def _added(snapshot: Snapshot, event: events.Added) -> Model:
     known = snapshot.models.get(event.model, Model(event.model, event.placements))
     known = known.but(placements=event.placements, priority=event.priority, keep=event.keep)
     known = known.but(rates=event.rates, promise=event.promise)
-    return snapshot.put(known.but(load=event.load, leave=event.leave))
+    return known.but(load=event.load, leave=event.leave)
 
 
 def _changed(model: Model, event: events.Event, now: float) -> Model:
@@ -64,21 +65,21 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
             comes = Sequence(event.sequence, now, now, prompt=event.prompt, limit=event.limit)
             rate = model.asking(now) + 1 / OF_LATE
             prompts = model.prompts + (event.prompt - model.prompts) / (LATEST if model.prompts else 1)
-            return model.but(queue=(*model.queue, comes), asked=now, expected=0.0, rate=rate, prompts=prompts)
+            return model.but(queue=model.queue.joined(comes), asked=now, expected=0.0, rate=rate, prompts=prompts)
         case events.Finished():
             return _finished(model, event.sequence, event.made, now)
         case events.Suspended():
             return _suspended(model, event.sequence, event.made, now)
         case events.Loaded():
-            placed = replace(event.placement, device=event.device)
             # it may have come sooner than the bound on loading said
             over = min(model.over, now + model.least)
-            ready = model.but(phase=Phase.READY, placement=placed, yields=0, since=now, used=now, turn=inf, over=over)
-            return _bounded(ready.but(retry=0.0, wanted=None), event.bounds)
+            ready = {"phase": Phase.READY, "placement": replace(event.placement, device=event.device), "yields": 0}
+            times = {"since": now, "used": now, "turn": inf, "over": over, "retry": 0.0, "wanted": None}
+            return model.but(**ready, **times, **_bounded(event.bounds))
         case events.Unloaded():
-            return _bounded(_gone(model, now), event.bounds)
+            return _gone(model, now, **_bounded(event.bounds))
         case events.Failed():
-            return _gone(model, now).but(retry=event.retry, wanted=None)
+            return _gone(model, now, retry=event.retry, wanted=None)
         case events.Wanted() if not model.resident:
             placements = dict.fromkeys((event.placement, *model.placements) if event.placement else model.placements)
             rates = tuple(map(model.costs, placements)) if model.rates else ()  # each beside its placement still
@@ -87,12 +88,12 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
             return model
 
 
-def _bounded(model: Model, bounds: tuple[float, float] | None) -> Model:
-    """With what its moves were found to take."""
-    return model.but(load=bounds[0], leave=bounds[1]) if bounds else model
+def _bounded(bounds: tuple[float, float] | None) -> dict[str, float]:
+    """What its moves were found to take."""
+    return {"load": bounds[0], "leave": bounds[1]} if bounds else {}
 
 
-def _gone(model: Model, now: float) -> Model:
+def _gone(model: Model, now: float, **changes: Any) -> Model:
     """Off the device; a sequence whose suspension was never reported keeps its place as suspended."""
     back = [s._replace(since=now, held=True) for s in (*model.running, *model.suspending)]
     return model.but(
@@ -101,16 +102,17 @@ def _gone(model: Model, now: float) -> Model:
         yields=0,
         since=now,
         over=0.0,
-        queue=(*model.queue, *back),
+        queue=model.queue.joined(*back) if back else model.queue,
         running=(),
         suspending=(),
+        **changes,
     )
 
 
 def _lost(model: Model, now: float) -> Model:
     """Nothing is left of it in the worker. Those who ran go first again: they have waited since they arrived."""
     queue = [s._replace(held=False, since=min(s.since, s.arrived) if s.started else s.since) for s in model.sequences()]
-    back = tuple(sorted(queue, key=lambda s: s.since))
+    back = Line(sorted(queue, key=lambda s: s.since))
     gone = model.but(phase=Phase.ABSENT, placement=None, yields=0, since=now, over=0.0, retry=0.0)
     return gone.but(queue=back, running=(), suspending=())
 
@@ -119,13 +121,21 @@ def _drop(sequences: Iterable[Sequence], number: int) -> tuple[Sequence, ...]:
     return tuple([s for s in sequences if s.id != number])
 
 
+def _left(line: Line, number: int) -> Line:
+    """Those who wait, without one who may not be among them."""
+    place = line.place(number)
+    return line if place is None else line.without(place)
+
+
 def _finished(model: Model, number: int, made: int, now: float) -> Model:
     """One more answer is complete; the latest count most."""
     count = min(model.answered + bool(made), LATEST)
+    running = _drop(model.running, number)
+    ran = len(running) < len(model.running)  # then it does not wait
     return model.but(
         used=now,
-        queue=_drop(model.queue, number),
-        running=_drop(model.running, number),
+        queue=model.queue if ran else _left(model.queue, number),
+        running=running,
         suspending=_drop(model.suspending, number),
         answered=count,
         answers=model.answers + (made - model.answers) / count if made else model.answers,
@@ -135,9 +145,9 @@ def _finished(model: Model, number: int, made: int, now: float) -> Model:
 def _suspended(model: Model, number: int, made: int, now: float) -> Model:
     """Also one that the worker suspended on its own account (a resize to fewer slots)."""
     out = [s for s in (*model.suspending, *model.running) if s.id == number]
-    back = tuple(s._replace(since=now, held=True, made=max(made, s.made)) for s in out)
+    back = [s._replace(since=now, held=True, made=max(made, s.made)) for s in out]
     return model.but(
-        queue=(*model.queue, *back),
+        queue=model.queue.joined(*back),
         suspending=_drop(model.suspending, number),
         running=_drop(model.running, number),
     )
@@ -158,8 +168,8 @@ def carry_out(snapshot: Snapshot, action: actions.Decision, over: float, least: 
         case actions.Load():
             _demand(model.phase is Phase.ABSENT, action)
             _demand(action.placement.device.total <= snapshot.free, action)
-            model = model.but(phase=Phase.LOADING, placement=action.placement, since=snapshot.now)
-            model = model.but(over=over, least=least)
+            began = {"phase": Phase.LOADING, "placement": action.placement, "since": snapshot.now}
+            model = model.but(**began, over=over, least=least)
         case actions.Resize():
             _demand(model.phase is Phase.READY, action)
             _demand(action.placement.device.total <= snapshot.free + model.bytes, action)
@@ -173,18 +183,21 @@ def carry_out(snapshot: Snapshot, action: actions.Decision, over: float, least: 
         case actions.Start() | actions.Resume():
             _demand(model.free_slots > 0, action)
             held = isinstance(action, actions.Resume)
-            found = [s for s in model.queue if s.id == action.sequence and s.held == held]
-            _demand(bool(found), action)
-            begun = found[0].begun if found[0].started else snapshot.now
-            runs = found[0]._replace(since=snapshot.now, started=True, held=False, begun=begun)
-            model = model.but(queue=_drop(model.queue, runs.id), running=(*model.running, runs), used=snapshot.now)
+            place, held = model.queue.place(action.sequence), isinstance(action, actions.Resume)
+            if place is None or model.queue[place].held != held:
+                raise IllegalAction(f"{action}")
+            found = model.queue[place]
+            begun = found.begun if found.started else snapshot.now
+            runs = found._replace(since=snapshot.now, started=True, held=False, begun=begun)
+            running = (*model.running, runs)
+            model = model.but(queue=model.queue.without(place), running=running, used=snapshot.now)
         case actions.Suspend():
-            found = [s for s in model.running if s.id == action.sequence]
-            _demand(bool(found), action)
+            out = [s for s in model.running if s.id == action.sequence]
+            _demand(bool(out), action)
             running = _drop(model.running, action.sequence)
-            model = model.but(running=running, suspending=(*model.suspending, *found), over=max(model.over, over))
+            model = model.but(running=running, suspending=(*model.suspending, *out), over=max(model.over, over))
         case actions.Refuse():
-            model = model.but(queue=_drop(model.queue, action.sequence))
+            model = model.but(queue=_left(model.queue, action.sequence))
     return snapshot.put(model)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
+from operator import attrgetter
 from typing import ClassVar, NamedTuple, Protocol
 
 from hotbunk.scheduler.actions import Decision, Load, Refuse, Resize, Suspend
@@ -35,7 +36,7 @@ class Policy(Protocol):
         """The next actions, each legal after those before it. It is asked again, with them done, until it has none."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Turns:
     """What both policies share: turns on the device.
 
@@ -57,12 +58,15 @@ class Turns:
 
     def admit(self, snapshot: Snapshot, model: Model, sequence: int) -> Refuse | None:
         """Admit whom we can serve within the bound; one who would be alone in waiting is always admitted."""
-        if sum(len(m.queue) for m in snapshot.queued) == 1:
+        everyone, waiting = sum([len(m.queue) for m in snapshot.queued]), snapshot.waiting
+        if everyone == 1:
             return None
-        waiting = snapshot.waiting
         if waiting > self.bound.queue:
             return Refuse(model.id, f"{waiting - 1} requests wait, as many as may", sequence, 1.0)
-        owed = agenda(snapshot, self.bound, self.quantum, everyone=True)
+        if everyone > waiting:
+            owed = agenda(snapshot, self.bound, self.quantum, everyone=True)
+        else:  # then it is what the next decision asks for
+            owed = snapshot.once(self._owed)
         if owed.turns > 1 and not owed.feasible:
             late = owed.horizon - owed.due
             why = f"it could not be started within {self.bound.wait:g} s: {owed.turns - 1} turns are owed already"
@@ -80,22 +84,23 @@ class Turns:
         """
         if not snapshot.up or snapshot.calm:
             return Verdict()
-        if surplus := relief(snapshot, self.ends):
+        if snapshot.excess > 0 and (surplus := relief(snapshot, self.ends)):
             return Verdict(surplus)
         owed = snapshot.once(self._owed)
-        forced = owed.first is not None and snapshot.now >= owed.forced
+        now = snapshot.now
+        forced = owed.first is not None and now >= owed.forced
         rooms = list(self._rooms(snapshot, owed, forced))
         if entering := self._entering(snapshot, rooms, owed, forced):
             return Verdict(entering)
         for room in rooms:
-            if room.ready <= snapshot.now and (moves := self._moves(snapshot, room, forced)):
+            if room.ready <= now and (moves := self._moves(snapshot, room, forced)):
                 return Verdict(moves)
         if forced and owed.first and (rotation := _rotation(snapshot, snapshot.models[owed.first])):
             return Verdict(rotation)
-        soon = [owed.forced, *(r.ready for r in rooms), *self._moments(snapshot)]
+        soon = [owed.forced, *[r.ready for r in rooms], *self._moments(snapshot)]
         if forced and owed.first:
             soon.append(snapshot.models[owed.first].over)  # then its slots can be given to others
-        return Verdict(wake=min((t for t in soon if t > snapshot.now), default=inf))
+        return Verdict(wake=min([t for t in soon if t > now], default=inf))
 
     def _owed(self, snapshot: Snapshot) -> Agenda:
         """Who is owed a turn, of those whose start is promised."""
@@ -112,16 +117,20 @@ class Turns:
 
     def _rooms(self, snapshot: Snapshot, owed: Agenda, forced: bool) -> Iterator[Room]:
         """A room for each absent model that is wanted, as far as that delays nobody beyond the bound."""
-        rooms = Rooms(snapshot, partial(self._missed, snapshot))
-        first = owed.first
-        for model in self._wanted(snapshot, first if forced else None):
-            if rooms.taken + model.minimum > snapshot.budget:
+        now, first, budget = snapshot.now, owed.first, snapshot.budget
+        if not (wanted := self._wanted(snapshot, first if forced else None)):
+            return
+        rooms, least = Rooms(snapshot, partial(self._missed, snapshot)), min([m.minimum for m in wanted])
+        for model in wanted:
+            if rooms.taken + least > budget:
+                return  # nothing is left for anybody
+            if rooms.taken + model.minimum > budget:
                 continue  # those before it leave nothing
-            if model.retry > snapshot.now or not (model.id == first or owed.spare(cost(model, self.quantum))):
+            if model.retry > now or not (model.id == first or owed.spare(cost(model, self.quantum))):
                 continue
             ends = _least if forced and model.id == first else self._ends_for(snapshot, model)
             room = self._room(snapshot, model, rooms, ends)
-            if room and (model.sought or _harmless(room, snapshot.now)):
+            if room and (model.sought or _harmless(room, now)):
                 yield room
                 rooms.claim(room)
 
@@ -130,19 +139,15 @@ class Turns:
         return rooms.find(model, ends)
 
     def _wanted(self, snapshot: Snapshot, due: str | None) -> list[Model]:
-        """Absent models that somebody waits for, in the order of their turns.
-
-        The one that is due, those to be kept, then by priority, and then by how long they have been without the
-        device: who has just left is not loaded again before the next. Last come those that are only expected.
-        """
+        """Absent models that somebody waits for, in the order of their turns (``rank``), the one that is due first."""
         now, models = snapshot.now, snapshot.models.values()
         absent = [m for m in models if not m.resident and (m.sought or m.expected > now)]
+        absent.sort(key=_rank)
+        return self._first(absent, due)
 
-        def rank(model: Model) -> tuple[bool, bool, bool, int, float]:
-            first = model.id != due, not model.keep, not model.sought
-            return *first, -model.priority, max(model.since, model.demand or 0.0)
-
-        return sorted(absent, key=rank)
+    def _first(self, models: list[Model], due: str | None) -> list[Model]:
+        """The one that is due before the others."""
+        return models if due is None else sorted(models, key=lambda m: m.id != due)
 
     def _missed(self, snapshot: Snapshot, model: Model) -> float:
         """How much a model would be missed on the device: the least recently used least."""
@@ -156,6 +161,8 @@ class Turns:
 
     def _moves(self, snapshot: Snapshot, room: Room, forced: bool) -> list[Decision]:
         """Preempt and unload the victims; with none left and the bytes free, load."""
+        if not (room.ceding or room.victims) and room.placement.device.total > snapshot.free:
+            return []  # those who leave have not left yet
         model, why = room.model, self._claim(room.model, snapshot.now)
         if room.ceding:
             other, placement = room.ceding
@@ -163,8 +170,6 @@ class Turns:
         if room.victims:
             why += ", due by the bound on waiting" if forced else ""
             return [a for v in room.victims for a in eviction(v, why)]
-        if room.placement.device.total > snapshot.free:
-            return []  # those who leave have not left yet
         return [Load(model.id, why, room.placement)]
 
     def _claim(self, model: Model, now: float) -> str:
@@ -205,6 +210,9 @@ class Timeslice(Turns):
     def ends(self, model: Model) -> float:
         """A quantum after it could make its first token, but not before its least turn is over."""
         return max(model.turn + self.quantum, model.over)
+
+
+_rank = attrgetter("rank")
 
 
 def _least(model: Model) -> float:

@@ -26,7 +26,7 @@ from hotbunk.scheduler.urgency import begin, carried, dues, laxity, overdue, rem
 __all__ = ["Priced"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Priced(Turns):
     """Promises first, and as few moves as they need.
 
@@ -87,24 +87,27 @@ class Priced(Turns):
     def _wanted(self, snapshot: Snapshot, due: str | None) -> list[Model]:
         """Absent models by the moment at which their load must begin; those that are only expected come last."""
         begins = snapshot.once(self._begins)
-
-        def rank(model: Model) -> tuple[bool, bool, bool, int, float]:
-            return model.id != due, not model.keep, not model.sought, -model.priority, begins[model.id]
-
-        return sorted((snapshot.models[name] for name in begins), key=rank)
+        absent = [snapshot.models[name] for name in begins]
+        absent.sort(key=lambda m: (m.standing, begins[m.id]))
+        return self._first(absent, due)
 
     def _ends_for(self, snapshot: Snapshot, model: Model) -> Callable[[Model], float]:
         """As late as its promise allows: whoever runs may end before, and whoever comes meanwhile shares its turn."""
-        at = snapshot.once(self._begins)[model.id]
+        at, stays = snapshot.once(self._begins)[model.id], snapshot.once(self._stays)
+        early = self.reserve * model.promise.ttft
+        patient = model.demand is not None and at < inf
 
         def ends(busy: Model) -> float:
             if busy.priority > model.priority:
                 return inf
-            if model.demand is None or at == inf:
-                return self.ends(busy)
-            return max(self.ends(busy), at - busy.way_out - self.reserve * model.promise.ttft)
+            end = stays[busy]
+            return max(end, at - busy.way_out - early) if patient else end
 
         return ends
+
+    def _stays(self, snapshot: Snapshot) -> dict[Model, float]:
+        """When each resident's moves were worth it."""
+        return {model: self.ends(model) for model in snapshot.residents}
 
     def _missed(self, snapshot: Snapshot, model: Model) -> float:
         """Seconds of loading, a second and for each of its bytes, that its absence would cost at its rate of late."""
@@ -124,10 +127,10 @@ class Priced(Turns):
 
     def _between(self, snapshot: Snapshot) -> list[Decision]:
         """Free bytes that are claimed, but cannot be used yet, for one that will be done by then."""
-        absent = (snapshot.models[name] for name in snapshot.once(self._begins))
-        small = [
-            m for m in absent if m.queue and m.retry <= snapshot.now and _whole(m) + snapshot.kept(m) <= snapshot.free
-        ]
+        now, free = snapshot.now, snapshot.free
+        absent = [snapshot.models[name] for name in snapshot.once(self._begins)]
+        near = [m for m in absent if m.whole <= free and m.queue and m.retry <= now]
+        small = [m for m in near if m.whole + snapshot.kept(m) <= free]
         if not small:
             return []
         owed = snapshot.once(self._owed)
@@ -146,7 +149,7 @@ class Priced(Turns):
         """Who stands with less than all of it, and may be moved without delaying those who are owed a turn."""
         owed = snapshot.once(self._owed)
         for model in snapshot.residents:
-            small = model.phase is Phase.READY and not model.suspending and model.bytes < _whole(model)
+            small = model.phase is Phase.READY and not model.suspending and model.bytes < model.whole
             if small and owed.spare(cost(model, self.quantum)):
                 yield model
 
@@ -207,17 +210,13 @@ class Priced(Turns):
 
     def _begins(self, snapshot: Snapshot) -> dict[str, float]:
         """For each absent model that is wanted, the moment at which its load must begin."""
-        now = snapshot.now
-        absent = (m for m in snapshot.models.values() if not m.resident and (m.sought or m.expected > now))
-        return {model.id: begin(model, now, self.away) for model in absent}
+        now, away = snapshot.now, self.away
+        absent = [m for m in snapshot.models.values() if not m.resident and (m.sought or m.expected > now)]
+        return {model.id: begin(model, now, away) for model in absent}
 
     def _claim(self, model: Model, now: float) -> str:
         at = begin(model, now, self.away)
         return claim(model, now) if at == inf else f"{claim(model, now)}, whose promise needs it in {at - now:.1f} s"
-
-
-def _whole(model: Model) -> int:
-    return model.placements[0].device.total
 
 
 def _stay(model: Model) -> float:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from hotbunk.placement import Placement
 from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
+from hotbunk.scheduler.value import lazy
 
 
 class Room(NamedTuple):
@@ -60,27 +61,34 @@ class Rooms:
         ``ends`` says when a busy model's turn ends; idle ones can leave at once. ``only``: no other placement is tried.
         """
         snapshot = self._snapshot
-        kept = snapshot.kept(model, self.models)
+        left = snapshot.budget - self.taken - snapshot.kept(model, self.models)
         for placement in (only,) if only else model.placements:
-            if placement.device.total + self.taken + kept <= snapshot.budget:
+            if placement.device.total <= left:
                 return self._room(model, placement, self.missing(placement), ends)
         return None
 
     def _room(self, model: Model, placement: Placement, missing: int, ends: Callable[[Model], float]) -> Room:
         if missing <= 0:
             return Room(model, placement, (), self._snapshot.now)
-        moments = self._moments(ends)
-        victims = fewest((m for m in moments if m.id not in self.leaving), missing)
+        moments, leaving = self._moments(ends), self.leaving
+        victims = fewest([m for m in moments if m.id not in leaving], missing)
         return Room(model, placement, victims, moments[victims[-1]] if victims else self._snapshot.now)
 
     def _moments(self, ends: Callable[[Model], float]) -> dict[Model, float]:
         """When each that may leave can begin to, in the order in which they would."""
-        if ends not in self._known:
-            may = [m for m in self._snapshot.residents if not (m.keep or m.phase is Phase.LEAVING)]
-            moments = {m: _free_at(self._snapshot, m, ends) for m in may if m.id not in self.leaving}
-            order = sorted(moments, key=lambda m: (moments[m], not m.idle, self._missed(m)))
-            self._known[ends] = {m: moments[m] for m in order}
-        return self._known[ends]
+        found = self._known.get(ends)
+        if found is None:
+            now, leaving = self._snapshot.now, self.leaving
+            may = [each for each in self._candidates if each[3].id not in leaving]
+            order = sorted([(_free_at(now, m, ends), busy, missed, place, m) for busy, missed, place, m in may])
+            found = self._known[ends] = {m: at for at, _, _, _, m in order}
+        return found
+
+    @lazy
+    def _candidates(self) -> list[tuple[bool, float, int, Model]]:
+        """Who may leave: whether it is busy, how much it would be missed, and its place among them."""
+        may = [m for m in self._snapshot.residents if not (m.keep or m.phase is Phase.LEAVING)]
+        return [(not m.idle, self._missed(m), place, m) for place, m in enumerate(may)]
 
 
 def shed(snapshot: Snapshot, ends: Callable[[Model], float]) -> tuple[Model, ...]:
@@ -90,7 +98,7 @@ def shed(snapshot: Snapshot, ends: Callable[[Model], float]) -> tuple[Model, ...
     be kept go last. What is on its way goes when it has come.
     """
     ready = [m for m in snapshot.models.values() if m.phase is Phase.READY]
-    order = sorted(ready, key=lambda m: (m.keep, _free_at(snapshot, m, ends), not m.idle, m.used))
+    order = sorted(ready, key=lambda m: (m.keep, _free_at(snapshot.now, m, ends), not m.idle, m.used))
     return fewest(order, snapshot.excess)
 
 
@@ -109,9 +117,9 @@ def fewest(models: Iterable[Model], missing: int) -> tuple[Model, ...]:
     return tuple(chosen)
 
 
-def _free_at(snapshot: Snapshot, model: Model, ends: Callable[[Model], float]) -> float:
+def _free_at(now: float, model: Model, ends: Callable[[Model], float]) -> float:
     """When the model may begin to leave; an idle one at once, unless a request for it is on its way."""
     if model.phase is not Phase.READY:
         return inf
     end = min(model.expected, model.over) if model.idle else ends(model)
-    return max(snapshot.now, end)
+    return max(now, end)

@@ -25,22 +25,23 @@ class Scheduler:
         At most one ``Wake``, the last action, says when to send a ``Tick`` should nothing else happen before.
         """
         self.snapshot = observe(self.snapshot, event)
-        done: list[actions.Decision | actions.Wake] = [*self._apply(self._ordered(event))]
+        done: list[actions.Decision | actions.Wake] = list(self._apply(self._ordered(event)))
         while (verdict := self.policy.decide(self.snapshot)).actions:
             done += self._apply(verdict.actions)
         return [*done, actions.Wake(verdict.wake)] if verdict.wake < inf else done
 
     def _apply(self, decided: Iterable[actions.Decision]) -> list[actions.Decision]:
-        if not (decided := list(decided)):
-            return decided
-        now, residents = self.snapshot.now, self.snapshot.residents
-        base = max([now, *(m.over for m in residents)])
-        # who is suspended in place waits for moves under way, and for nobody's turn
-        still = max([now, *(m.over for m in residents if m.phase is not Phase.READY)])
+        decided, before = list(decided), self.snapshot
         for action in decided:
             model = self.snapshot.models[action.model]
             least = self.policy.least(model)
-            over = base + model.load if isinstance(action, actions.Load | actions.Resize) else still + model.leave
+            match action:
+                case actions.Load() | actions.Resize():
+                    over = before.over + model.load
+                case actions.Suspend():
+                    over = before.settled + model.leave
+                case _:
+                    over = before.now  # it begins no turn
             self.snapshot = carry_out(self.snapshot, action, over + least, least)
         return decided
 

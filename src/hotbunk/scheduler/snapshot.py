@@ -3,46 +3,22 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from math import exp, inf
+from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 from hotbunk.costs.rates import PROMISE, Promise, Rates
 from hotbunk.placement import Placement
+from hotbunk.scheduler.line import Line, Sequence
+from hotbunk.scheduler.value import Value, lazy
+
+__all__ = ["OF_LATE", "Chain", "Model", "Phase", "Sequence", "Snapshot"]
 
 T = TypeVar("T")
-
-
-class lazy(Generic[T]):
-    """A property that is worked out once: ``functools.cached_property`` without the lock that it has up to 3.11."""
-
-    def __init__(self, function: Callable[[Any], T]) -> None:
-        self._function, self.__doc__ = function, function.__doc__
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, value: Any, owner: type | None = None) -> T:
-        found = value.__dict__[self._name] = self._function(value)
-        return found
-
-
-class Value:
-    """An immutable value of many fields, some of which change from one moment to the next."""
-
-    def but(self, **changes: Any) -> Self:
-        """The same with other values for some fields: ``replace``, only faster, since it is done for every event."""
-        made = object.__new__(type(self))
-        mine, new = self.__dict__, made.__dict__
-        for name in self.__dataclass_fields__:  # type: ignore[attr-defined]
-            new[name] = mine[name]
-        assert changes.keys() <= new.keys()
-        new.update(changes)
-        return made
-
 
 OF_LATE = 120.0
 """Seconds over which the rate of requests is taken: what is older by as much counts for 1/e."""
@@ -56,24 +32,6 @@ class Phase(Enum):
     READY = "ready"
     RESIZING = "resizing"
     LEAVING = "leaving"
-
-
-class Sequence(NamedTuple):
-    """A request's tokens. ``since``: when it began to wait, or to run. ``held``: suspended state exists for it.
-
-    ``prompt`` and ``limit`` are tokens of its prompt and the most that it may generate (0: not known); ``made`` are
-    those generated until ``since``; ``begun`` is when it was first started.
-    """
-
-    id: int
-    arrived: float
-    since: float
-    started: bool = False
-    held: bool = False
-    prompt: int = 0
-    limit: int = 0
-    made: int = 0
-    begun: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +76,7 @@ class Model(Value):
     answered: int = 0
     prompts: float = 0.0
     rate: float = 0.0
-    queue: tuple[Sequence, ...] = ()
+    queue: Line = field(default_factory=Line)
     running: tuple[Sequence, ...] = ()
     suspending: tuple[Sequence, ...] = ()
 
@@ -133,8 +91,19 @@ class Model(Value):
 
     def costs(self, placement: Placement) -> Rates:
         """What it costs at one of its placements; what is not known is taken for average."""
-        forms = (_form(each) == _form(placement) for each in self.placements)
-        return next((rates for rates, same in zip(self.rates, forms, strict=False) if same), Rates(load=self.load))
+        return self._prices.get(_form(placement)) or self._average
+
+    @lazy
+    def _average(self) -> Rates:
+        return Rates(load=self.load)
+
+    @lazy
+    def _prices(self) -> dict[tuple[object, ...], Rates]:
+        """What is known of its costs, by the form of a placement; of those that are alike the first counts."""
+        known: dict[tuple[object, ...], Rates] = {}
+        for placement, rates in zip(self.placements, self.rates, strict=False):
+            known.setdefault(_form(placement), rates)
+        return known
 
     @lazy
     def pace(self) -> Rates:
@@ -162,26 +131,27 @@ class Model(Value):
         """Whether it takes device memory."""
         return self.phase is not Phase.ABSENT
 
-    @lazy
+    @property
     def newcomers(self) -> tuple[Sequence, ...]:
         """Those who wait and have not been started yet."""
-        return tuple([s for s in self.queue if not s.started])
+        return self.queue.newcomers
 
     @property
     def entry(self) -> Iterator[Sequence]:
         """Those who wait, in the order in which they may enter: newcomers, whose start is promised, then preempted."""
-        yield from (s for s in self.queue if not s.started)
-        yield from (s for s in self.queue if s.started)
+        yield from self.queue.newcomers
+        if self.queue.preempted:
+            yield from (s for s in self.queue if s.started)
 
     @lazy
     def heads(self) -> array[float]:
         """Since when the first of each turn waits that is owed to newcomers; a turn is for as many as have slots."""
-        return array("d", [s.since for s in self.newcomers[:: self.slots]])
+        return self.queue.heads(self.slots)
 
     @lazy
     def all_heads(self) -> array[float]:
         """The same for everyone who waits."""
-        return array("d", [s.since for s in self.queue[:: self.slots]])
+        return self.queue.heads(self.slots, everyone=True)
 
     @lazy
     def idle(self) -> bool:
@@ -202,9 +172,37 @@ class Model(Value):
         return self.keep or self.demand is not None
 
     @lazy
+    def standing(self) -> tuple[bool, bool, int]:
+        """Its place among absent models: first those to be kept, then by priority, last those only expected."""
+        return not self.keep, not self.sought, -self.priority
+
+    @lazy
+    def rank(self) -> tuple[tuple[bool, bool, int], float]:
+        """The same, those that are alike by how long they have been without the device.
+
+        Who has just left is not loaded again before the next.
+        """
+        return self.standing, max(self.since, self.demand or 0.0)
+
+    @lazy
+    def whole(self) -> int:
+        """Bytes of the device that the best placement takes."""
+        return self.placements[0].device.total
+
+    @property
+    def space(self) -> tuple[Phase, Placement | None, int, bool]:
+        """All of it that tells how much of the device it takes, and whether it is to stay there."""
+        return self.phase, self.placement, self.yields, self.keep
+
+    @lazy
     def smallest(self) -> Placement:
         """The placement that takes the least of the device."""
         return min(self.placements, key=lambda p: p.device.total)
+
+    @lazy
+    def lasting(self) -> dict[Any, Any]:
+        """What others work out of it, which holds as long as it says itself (``urgency``)."""
+        return {}
 
     @lazy
     def minimum(self) -> int:
@@ -267,14 +265,18 @@ class Snapshot(Value):
         """Bytes that those who leave, or become smaller, give back."""
         return sum([m.bytes if m.phase is Phase.LEAVING else m.yields for m in self.residents])
 
-    @property
+    @lazy
     def excess(self) -> int:
         """Bytes above the budget that nobody gives back yet."""
         return -self.free - self.coming if self.free < 0 else 0
 
+    @lazy
+    def _known(self) -> dict[Any, Any]:
+        return {}
+
     def once(self, function: Callable[[Snapshot], T]) -> T:
         """What a function makes of this moment, worked out once."""
-        known = cast(dict[Any, Any], self.__dict__)
+        known = self._known
         if function not in known:
             known[function] = function(self)
         found: T = known[function]
@@ -283,14 +285,14 @@ class Snapshot(Value):
     @lazy
     def keeps(self) -> bool:
         """Whether there is a model to be kept on the device."""
-        return any(m.keep for m in self.models.values())
+        return any(map(_keep, self.models.values()))
 
     @property
     def calm(self) -> bool:
         """Whether nobody waits for anything: no sequence for a slot, no absent model to be loaded, no byte too much."""
         if self.queued or self.excess > 0:
             return False
-        return all(m.resident or not (m.sought or m.expected > self.now) for m in self.models.values())
+        return not [m for m in self.models.values() if not m.resident and (m.sought or m.expected > self.now)]
 
     def kept(self, model: Model, besides: Collection[str] = ()) -> int:
         """Bytes of the budget that are not for ``model`` but for those to be kept, apart from ``besides``.
@@ -320,7 +322,17 @@ class Snapshot(Value):
     @lazy
     def moving(self) -> bool:
         """Whether a move is under way."""
-        return any(m.phase is not Phase.READY for m in self.residents)
+        return bool([m for m in self.residents if m.phase is not Phase.READY])
+
+    @property
+    def over(self) -> float:
+        """When the turn of every resident has had its least duration."""
+        return max([self.now, *[m.over for m in self.residents]])
+
+    @property
+    def settled(self) -> float:
+        """The same for moves under way alone: nobody's turn is waited for."""
+        return max([self.now, *[m.over for m in self.residents if m.phase is not Phase.READY]])
 
     @lazy
     def queued(self) -> tuple[Model, ...]:
@@ -328,13 +340,40 @@ class Snapshot(Value):
         return tuple([m for m in self.models.values() if m.queue])
 
     @lazy
+    def servable(self) -> tuple[Model, ...]:
+        """Those of them for whom the budget has room, whoever else has to leave."""
+        if self.keeps:
+            return tuple([m for m in self.queued if m.resident or self.fits(m)])
+        return tuple([m for m in self.queued if m.resident or m.minimum <= self.budget])
+
+    @lazy
     def waiting(self) -> int:
         """How many sequences have not been started yet."""
-        return sum(len(m.newcomers) for m in self.queued)
+        return sum([len(m.queue) - m.queue.preempted for m in self.queued])
 
-    def put(self, model: Model) -> Snapshot:
-        """The same moment with one model changed."""
-        return self.but(models={**self.models, model.id: model})
+    def put(self, model: Model, now: float | None = None) -> Snapshot:
+        """The same with one model changed, maybe at another moment. Most changes leave the ``space`` as it is."""
+        models = {**self.models, model.id: model}
+        made, before = self.but(models=models, now=self.now if now is None else now), self.models.get(model.id)
+        return made._like(self, _SPACE) if before and before.space == model.space else made
+
+    def at(self, now: float, **changes: Any) -> Snapshot:
+        """The same models and budget at another moment: what follows from these lasts."""
+        return self.but(now=now, **changes)._like(self, _LASTING)
+
+    def _like(self, other: Snapshot, names: Iterable[str]) -> Snapshot:
+        """With what is known of another one."""
+        known, mine = other.__dict__, self.__dict__
+        for name in names:
+            if name in known:
+                mine[name] = known[name]
+        return self
+
+
+_SPACE = ("used", "free", "coming", "excess", "keeps", "moving")
+"""What follows from the models' ``space`` and the budget alone."""
+_LASTING = (*_SPACE, "residents", "queued", "servable", "waiting")
+_keep = attrgetter("keep")
 
 
 def _form(placement: Placement) -> tuple[object, ...]:

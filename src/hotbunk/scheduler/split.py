@@ -157,5 +157,9 @@ def _kept(model: Model, placement: Placement, others: Sequence[tuple[float, floa
 
 def _busy(snapshot: Snapshot, but: Model) -> list[tuple[float, float]]:
     """Steps and promised TPOTs of those who have something to do."""
-    busy = (m for m in snapshot.residents if not m.idle and m.id != but.id)
-    return [(m.pace.decode(len(m.running)) if m.running else 0.0, m.promise.tpot) for m in busy]
+    return [beside for name, beside in snapshot.once(_all_busy) if name != but.id]
+
+
+def _all_busy(snapshot: Snapshot) -> list[tuple[str, tuple[float, float]]]:
+    busy = [m for m in snapshot.residents if not m.idle]
+    return [(m.id, (m.pace.decode(len(m.running)) if m.running else 0.0, m.promise.tpot)) for m in busy]

@@ -22,10 +22,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import wraps
-from heapq import nsmallest
-from itertools import count
 from math import inf
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from hotbunk.scheduler.snapshot import Model, Sequence
 
@@ -33,6 +31,7 @@ __all__ = ["ANSWER", "begin", "carried", "dues", "laxity", "overdue", "remaining
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Moment = TypeVar("Moment", float, tuple[float, float])
 
 ANSWER = 200.0
 _LATE = 8.0  # far enough behind those in time; anything from 4 to 64 does nearly the same
@@ -49,7 +48,7 @@ def _lasting(
 
     @wraps(work)
     def lasting(model: Model, now: float, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        known: dict[Any, Any] = model.__dict__
+        known = model.lasting
         kept = known.get((work, args))
         if kept is None or kept[1] < now:
             kept = known[work, args] = work(model, now, *args, **kwargs)
@@ -91,13 +90,13 @@ def dues(model: Model, now: float, away: float, reserve: float) -> tuple[list[tu
     others' prompts may come before theirs. All are looked at: those at a queue's end may be in time yet, where those at
     its front are late.
     """
-    kept = _moments(model, now)
+    kept = _moments(model, now, "enter")
     early, steps = reserve * model.promise.ttft, _steps(model)
     found = [
-        ((min(moment, s.since + away) if s.started else moment - early) - steps, at)
-        for at, ((moment, _), s) in enumerate(zip(kept, model.queue, strict=True))
+        (min(moment, s.since + away) if s.started else moment - early) - steps
+        for (moment, _), s in zip(kept, model.queue, strict=True)
     ]
-    return sorted(found), min(kept, default=(inf, 0.0))[0]
+    return [(found[at], at) for at in _order(found)], min(kept, default=(inf, 0.0))[0]
 
 
 def overdue(model: Model, sequence: Sequence, now: float, away: float) -> bool:
@@ -112,11 +111,12 @@ def begin(model: Model, now: float, away: float) -> tuple[float, float]:
     An order to load it counts as a request without a prompt; inf: nobody waits for it.
     """
     before, soonest, until = model.pace.load, inf, inf
-    waiting, kept = model.queue, _moments(model, now, before)
+    waiting: tuple[Sequence, ...] = model.queue
+    kept = _moments(model, now, "load", before)
     if not waiting and model.demand is not None:
         waiting = (Sequence(0, model.demand, model.demand),)
         kept = _kept(model, waiting)
-    for at in sorted(at for _, at in nsmallest(model.slots, zip(kept, count()))):
+    for at in sorted(_order(kept)[: model.slots]):
         sequence, (moment, _) = waiting[at], _later(*kept[at], now + before)
         last = moment - before
         until = min(until, last)
@@ -128,27 +128,44 @@ def begin(model: Model, now: float, away: float) -> tuple[float, float]:
     return soonest, until
 
 
+def _order(values: list[Moment]) -> list[int]:
+    """The places of the values, the least first."""
+    return sorted(range(len(values)), key=values.__getitem__)
+
+
 def _steps(model: Model) -> float:
     """Seconds that may pass until a command is carried out."""
     return _STEPS * model.pace.decode(model.slots)
 
 
-def _moments(model: Model, now: float, before: float = 0.0) -> list[tuple[float, float]]:
+def _moments(model: Model, now: float, name: str, before: float = 0.0) -> list[tuple[float, float]]:
     """Of each in its queue the last moment that is still to come, and the seconds promised until then.
 
-    They are kept with the model, since they only move on; where so many seconds go ``before``, by themselves.
+    They are noted in the queue by a ``name``, since they only move on while the terms, and what goes ``before``, are
+    the same.
     """
-    known: dict[Any, Any] = model.__dict__
-    key, by = ("moments", before), now + before
-    pairs: list[tuple[float, float]] = known[key] if key in known else _kept(model, model.queue)
-    known[key] = pairs = [pair if pair[0] >= by else _later(*pair, by) for pair in pairs]
+    queue, by, terms = model.queue, now + before, (before, *_terms(model))
+    noted = queue.notes.get(name)
+    pairs: list[tuple[float, float]]
+    if noted is None or noted[0] != terms:
+        pairs = _kept(model, queue)
+    else:
+        new = iter(_kept(model, [s for s, pair in zip(queue, noted[1], strict=True) if pair is None]))
+        pairs = [next(new) if pair is None else pair for pair in noted[1]]
+    pairs = [pair if pair[0] >= by else _later(*pair, by) for pair in pairs]
+    queue.notes[name] = terms, pairs
     return pairs
+
+
+def _terms(model: Model) -> tuple[float, ...]:
+    """All of a model that ``_kept`` goes by."""
+    pace, promise = model.pace, model.promise
+    return pace.token, pace.carry, pace.decode(model.slots), promise.ttft, promise.tpot, model.answers
 
 
 def _kept(model: Model, sequences: Iterable[Sequence]) -> list[tuple[float, float]]:
     """Of each the last moment at which its promise is kept, and the seconds promised; there may be many."""
-    token, carry, step = model.pace.token, model.pace.carry, model.pace.decode(model.slots)
-    ttft, tpot = model.promise.ttft, model.promise.tpot
+    token, carry, step, ttft, tpot, _ = _terms(model)
 
     def begun(sequence: Sequence) -> tuple[float, float]:
         left = remaining(model, sequence, sequence.made)

@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count, cycle
 from math import ceil, inf
 
@@ -77,26 +78,29 @@ class _Runner:
 
     def seat(self, job: Job) -> None:
         """Give it the first free slot; to be told before it decodes or prefills."""
-        taken = {other.slot for other in (*self.decoding, *self.prefilling)}
-        job.slot = next(slot for slot in count() if slot not in taken)
+        free = ~(_bits(self.decoding) | _bits(self.prefilling))
+        job.slot = (free & -free).bit_length() - 1
 
     def regard(self) -> None:
         """Who decodes has changed."""
         self.new = NEW
         if self.decoding:
-            self.longest = max(job.behind for job in self.decoding)
-            self.least = min(job.left for job in self.decoding)
-            self.regroup()
+            self.longest = max([job.behind for job in self.decoding])
+            self.least = min([job.left for job in self.decoding])
+            self.groups = self._grouped()
             self._price()
 
     def regroup(self) -> None:
         """Who is between them may have changed."""
         if not self.decoding:
             return
-        groups = _groups({job.slot for job in self.decoding}, {job.slot for job in self.prefilling})
+        groups = self._grouped()
         if groups != self.groups:
             self.groups, self.new = groups, NEW
             self._price()
+
+    def _grouped(self) -> tuple[int, ...]:
+        return _grouped(_bits(self.decoding), _bits(self.prefilling))
 
     def _price(self) -> None:
         self.step = self.pace.step(len(self.decoding), self.groups, self.longest)
@@ -109,7 +113,7 @@ class _Runner:
             job.made += rounds
         self.longest += rounds
         self.least -= rounds
-        self.new = max(0, self.new - rounds)
+        self.new = self.new - rounds if self.new > rounds else 0
         if not self.longest % TILE:
             self._price()
 
@@ -130,6 +134,21 @@ class _Runner:
         return False
 
 
+def _bits(jobs: Iterable[Job]) -> int:
+    """Their slots, a bit each."""
+    bits = 0
+    for job in jobs:
+        bits |= 1 << job.slot
+    return bits
+
+
+@lru_cache(maxsize=1 << 14)
+def _grouped(decoding: int, prefilling: int) -> tuple[int, ...]:
+    """The groups of slots that are given as bits: few are taken, and often the same."""
+    slots = range(max(decoding, prefilling).bit_length())
+    return _groups({slot for slot in slots if decoding >> slot & 1}, {slot for slot in slots if prefilling >> slot & 1})
+
+
 def _groups(decoding: set[int], prefilling: set[int]) -> tuple[int, ...]:
     """How many slots are evaluated in one go, and in another."""
     first, last = min(decoding), max(decoding)
@@ -142,6 +161,11 @@ def _groups(decoding: set[int], prefilling: set[int]) -> tuple[int, ...]:
         groups[-1] += 1
         before = slot
     return tuple(groups)
+
+
+def _planning(active: Iterable[_Runner], rounds: int) -> float:
+    """What so many steps of all take besides, since some batches are new."""
+    return sum([runner.pace.planning(runner.new, rounds) for runner in active if runner.new])
 
 
 class Device:
@@ -219,11 +243,11 @@ class Device:
         for runner in active:
             seconds += runner.step
             rounds = min(rounds, runner.least - 1 + last, runner.same())
-        planning = sum(runner.pace.planning(runner.new, rounds) for runner in active)
+        planning = _planning(active, rounds)
         if left < rounds * seconds + planning:
             left = max(0.0, left - planning)
             rounds = max(1, ceil(left / seconds)) if last else int(left / seconds)
-            planning = sum(runner.pace.planning(runner.new, rounds) for runner in active)
+            planning = _planning(active, rounds)
         if rounds < 1:
             return False
         self._compute(rounds * seconds + planning)

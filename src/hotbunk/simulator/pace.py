@@ -96,6 +96,10 @@ class Pace:
         self.costs, self.placement, self._delays = costs, placement, delays
         self.between = placement.layers * _BETWEEN
         self._steps: dict[tuple[int, tuple[int, ...], int], float] = {}
+        self._chunks: dict[tuple[int, int, int], float] = {}
+        self._carries: dict[tuple[bool, int], float] = {}
+        steps = range(NEW + 1)
+        self._planning = [[delays.change * (_LEFT[new] - _LEFT[max(0, new - n)]) for n in steps] for new in steps]
 
     def step(self, sequences: int, groups: tuple[int, ...], longest: int) -> float:
         """A decode step of so many sequences, the longest of which has ``longest`` tokens behind it.
@@ -112,13 +116,21 @@ class Pace:
 
     def planning(self, new: int, steps: int) -> float:
         """What so many steps take besides, if the batch is ``new`` for so many of them."""
-        return self._delays.change * (_LEFT[new] - _LEFT[max(0, new - steps)])
+        return self._planning[new][steps if steps < NEW else NEW]
 
     def chunk(self, start: int, tokens: int, beside: int) -> float:
         """A chunk of a prompt behind ``start`` tokens, and between the decode steps of ``beside`` sequences."""
-        return self.costs.chunk(self.placement, start, tokens, beside).seconds
+        key = start, tokens, beside
+        found = self._chunks.get(key)
+        if found is None:
+            found = self._chunks[key] = self.costs.chunk(self.placement, *key).seconds
+        return found
 
     def carry(self, out: bool, tokens: int) -> float:
         """A sequence's state to the host (``out``) or back; by tiles."""
-        cost = self.costs.kv_out if out else self.costs.kv_in
-        return cost(self.placement, -(-tokens // TILE) * TILE).seconds if tokens else 0.0
+        key = out, -(-tokens // TILE)
+        found = self._carries.get(key)
+        if found is None:
+            cost = self.costs.kv_out if out else self.costs.kv_in
+            found = self._carries[key] = cost(self.placement, key[1] * TILE).seconds if tokens else 0.0
+        return found

@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import inf, nan
 
 import numpy as np
@@ -205,17 +205,17 @@ class Simulation:
         match event:
             case events.Finished(_, _, number):
                 self._finished(at, number)
-            case events.Loaded(_, model, placement):
+            case events.Loaded(_, model, placement, device):
                 times = self._times[model]
                 if placement == times.costs.placement:  # less of it says nothing of the bound
                     times.costs.came(at - times.since)
                 times.stay = (times.since, at, placement)
-                event = replace(event, bounds=times.bounds)
+                event = events.Loaded(event.now, model, placement, device, times.bounds)
             case events.Unloaded(_, model):
                 times = self._times[model]
                 times.costs.leaves.append(at - times.since)
                 self._left(model, times, at)
-                event = replace(event, bounds=times.bounds)
+                event = events.Unloaded(event.now, model, times.bounds)
             case events.Suspended(_, _, number):
                 self.record.preemptions[number] += 1
         self._tell(event)
