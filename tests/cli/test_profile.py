@@ -11,6 +11,7 @@ import pytest
 from hotbunk.cli import main
 from hotbunk.cli.profile import session
 from hotbunk.costs.roofline import Roofline, Side
+from hotbunk.measure.wire import Wire
 
 SIDE = Side({"F16": 1e10, "Q4_K": 8e9}, {"F16": 3e10, "Q4_K": 4e10}, 5e9, 1e-6, 1e-5)
 LINE = Roofline(SIDE, SIDE, None, None, 1e10, 1e10, None, False)
@@ -42,6 +43,29 @@ def test_profiles_goes_on_shows_and_exports(
         f"{name}.{kind}" for name in ("records", "parameters") for kind in ("csv", "parquet")
     }
     assert len((folder / "records.csv").read_text().splitlines()) == row["measurements"] + 1
+
+
+def test_a_worker_that_dies_is_replaced_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], smollm2: Path, tmp_path: Path
+) -> None:
+    deaths = [2, 1]
+
+    def fatal(wire: Wire, *_: object) -> dict[str, object]:
+        if deaths:
+            deaths.pop()
+            assert wire.process
+            wire.process.kill()
+        return {}
+
+    monkeypatch.setattr(session, "fill", fatal)
+    arguments = str(smollm2), "--store", str(tmp_path / "costs.sqlite"), "--time-budget", "8s", *SMALL
+    assert run(monkeypatch, *arguments) == 1
+    assert "the worker ended with status -9" in capsys.readouterr().err
+    deaths.append(1)
+    assert run(monkeypatch, *arguments) == 0
+    told = capsys.readouterr().err
+    assert "the worker ended with status -9; its last words are above; going on with another one" in told
+    assert "decode" in told
 
 
 def test_a_break_keeps_what_was_measured(smollm2: Path, tmp_path: Path, environment: dict[str, str]) -> None:

@@ -47,7 +47,7 @@ from hotbunk.worker.protocol import (
     encode,
 )
 
-__all__ = ["CONTEXT", "GREEDY", "PROMPT", "Move", "Wire", "above_store", "prompt", "worker"]
+__all__ = ["CONTEXT", "GREEDY", "PROMPT", "Died", "Move", "Wire", "above_store", "prompt", "worker"]
 
 PROMPT = [100 + n * 37 for n in range(16)]
 """Token ids that every model has."""
@@ -60,6 +60,10 @@ PATIENCE = 180.0
 Move = Load | Unload | Resize | Suspend | Resume
 _ANSWERS = {Load: Loaded, Resize: Loaded, Unload: Unloaded, Suspend: Suspended, Resume: Resumed}
 _R = TypeVar("_R", bound=Report)
+
+
+class Died(EngineError):
+    """The worker's process ended by itself."""
 
 
 class Wire:
@@ -99,15 +103,17 @@ class Wire:
 
         Raises:
             OutOfMemory: the worker says that a command failed for want of device memory.
-            EngineError: it has died, hangs, or says that a command failed.
+            Died: it has died.
+            EngineError: it refuses to begin, hangs, or says that a command failed.
         """
         began = monotonic()
         while not self._socket.poll(1000):
             self._check(began, "report")
             if self.process and self.process.poll() is not None:
                 refusal = self.words.refusal() if self.words else ""
-                died = f"the worker ended with status {self.process.returncode}; its last words are above"
-                raise EngineError(refusal or died)
+                if refusal:
+                    raise EngineError(refusal)
+                raise Died(f"the worker ended with status {self.process.returncode}; its last words are above")
         report: Report = decode_report(self._socket.recv())
         if isinstance(report, Failed):
             raise (OutOfMemory if report.memory else EngineError)(report.message)

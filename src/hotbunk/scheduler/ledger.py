@@ -182,7 +182,6 @@ def carry_out(snapshot: Snapshot, action: actions.Decision, over: float, least: 
             model = model.but(phase=Phase.LEAVING, since=now, left=now, over=now)
         case actions.Start() | actions.Resume():
             _demand(model.free_slots > 0, action)
-            held = isinstance(action, actions.Resume)
             place, held = model.queue.place(action.sequence), isinstance(action, actions.Resume)
             if place is None or model.queue[place].held != held:
                 raise IllegalAction(f"{action}")

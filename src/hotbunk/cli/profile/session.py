@@ -22,7 +22,7 @@ from hotbunk.llama.gguf import find, read, stem
 from hotbunk.measure.filling import fill
 from hotbunk.measure.machine import machine, roofline
 from hotbunk.measure.probes import Probes
-from hotbunk.measure.wire import Wire, worker
+from hotbunk.measure.wire import Died, Wire, worker
 from hotbunk.placement import Placement
 from hotbunk.profile import Profiler
 from hotbunk.profile import Progress as Measured
@@ -64,8 +64,7 @@ class Session:
         limit = self._prepared()
         for file in files:
             try:
-                with worker(self.device, self.threads) as wire:
-                    self._profile(wire, file, limit)
+                self._survive(file, limit)
             except HotbunkError as error:
                 failed.append(f"{stem(file)}: {error}")
         return failed
@@ -79,8 +78,21 @@ class Session:
             self.kept.keep_roofline(here, roofline(self.device, hello.threads))
         return self.budget or int(hello.memory_free * _SHARE)
 
-    def _profile(self, wire: Wire, file: Path, limit: int) -> None:
-        began, name = monotonic(), stem(file)
+    def _survive(self, file: Path, limit: int) -> None:
+        """Profile a model; with a second worker, for the time that is left, should the first one die over it."""
+        end = monotonic() + self.seconds
+        try:
+            with worker(self.device, self.threads) as wire:
+                self._profile(wire, file, limit, end)
+        except Died as died:
+            if monotonic() > end:
+                raise
+            _line(f"{stem(file)}: {died}; going on with another one")
+            with worker(self.device, self.threads) as wire:
+                self._profile(wire, file, limit, end)
+
+    def _profile(self, wire: Wire, file: Path, limit: int, end: float) -> None:
+        name = stem(file)
         facts, here = read(file), machine(wire.hello)
         mark, anatomy, line = content(facts.files), dissect(facts, name), self.kept.roofline(here)
         assert line
@@ -92,14 +104,14 @@ class Session:
                 pin = Record(Kind.PIN, Placement(0, 0, 0), filled.seconds, moved=filled.size)
                 self.kept.add(here, mark, name, anatomy, pin)
             profiler = Profiler(probes, self.kept, here, mark, anatomy, line)
-            length, left = min(self.context, facts.context), began + self.seconds - monotonic()
+            length, left = min(self.context, facts.context), end - monotonic()
 
             def said(progress: Measured) -> None:
                 say(_told(name, progress))
 
             reached = profiler.run(left, length, self.slots, limit, said, self.resident)
-        end = "known well enough" if reached else "the time is up"
-        _line(f"{name}: {end}, {len(profiler.records)} measurements")
+        why = "known well enough" if reached else "the time is up"
+        _line(f"{name}: {why}, {len(profiler.records)} measurements")
 
 
 @contextmanager
