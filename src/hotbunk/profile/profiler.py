@@ -71,7 +71,7 @@ class Profiler:
 
         Args:
             seconds: the time there is; a point is begun only if it is likely to end in time, and to take no more than
-                a tenth of it, or 5 s.
+                a tenth of it, or 5 s; one that judges, half of that.
             context: longest context to measure, tokens.
             slots: most sequences at once.
             budget: device memory, bytes; placements beyond it are left out.

@@ -100,7 +100,7 @@ def agenda(snapshot: Snapshot, bound: Bound, least: float, everyone: bool = Fals
     horizon = snapshot.over + leaving
     owed: list[array[float]] = []
     costs: list[float] = []
-    first, soonest, turns, begun = None, inf, 0, 0
+    first, soonest, turns = None, inf, 0
     for model in snapshot.servable:  # no order of turns could help the others
         if model.retry > now and not model.resident:
             continue
@@ -108,16 +108,14 @@ def agenda(snapshot: Snapshot, bound: Bound, least: float, everyone: bool = Fals
         if model.phase is Phase.LOADING and heads:
             owed.append(heads[:1])
             costs.append(0.0)
-            begun += 1
             heads = heads[1:]
         if heads:
             owed.append(heads)
-            moves = model.moves
-            costs.append(moves + (least if least < moves else moves))  # ``cost``; a call for each would take as long
+            costs.append(cost(model, least))
             turns += len(heads)
             if heads[0] < soonest:
                 first, soonest = model.id, heads[0]
-    slack = _of_many(owed, costs) if turns + begun > _MANY else _of_few(owed, costs)
+    slack = (_of_many if sum(map(len, owed)) > _MANY else _of_few)(owed, costs)
     return Agenda(first, turns, bound.wait + slack, horizon, leaving)
 
 

@@ -342,9 +342,7 @@ class Snapshot(Value):
     @lazy
     def servable(self) -> tuple[Model, ...]:
         """Those of them for whom the budget has room, whoever else has to leave."""
-        if self.keeps:
-            return tuple([m for m in self.queued if m.resident or self.fits(m)])
-        return tuple([m for m in self.queued if m.resident or m.minimum <= self.budget])
+        return tuple([m for m in self.queued if m.resident or self.fits(m)])
 
     @lazy
     def waiting(self) -> int:
