@@ -208,8 +208,7 @@ def _product(context: int, kind: int, rows: int, columns: int) -> int:
 def _attend(context: int) -> int:
     """One token's attention to a KV cache of its own, in which each token's heads lie side by side, as libllama's do.
 
-    Heads one after the other would be read by a CPU up to three times as fast, and without a mask a GPU takes another
-    kernel.
+    Heads that lie one after the other would be read faster by a CPU, and without a mask a GPU takes another kernel.
     """
     query = _tensor(context, _F32, _HEAD, 1, _HEADS)
     cached = (_tensor(context, TYPES["F16"], _HEAD, _KV_HEADS, _CACHED) for _ in range(2))
