@@ -153,7 +153,7 @@ def _side_by_side(found: list[dict[str, Any]]) -> Iterator[str]:
     if ours and rivals:
         best = {case: max(by[name, case] for name in rivals) for case in cases}
         ratios = (f"{by[ours[0], case] / best[case]:13.2f}" if best[case] else f"{'-':>13}" for case in cases)
-        yield f"{ours[0] + ' / best':20}" + "".join(ratios)
+        yield f"{OURS + ' / best':20}" + "".join(ratios)
 
 
 def _against(cases: list[Case], found: list[dict[str, Any]]) -> None:

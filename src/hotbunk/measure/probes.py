@@ -104,8 +104,8 @@ class Probes:
         """Steps of so many sequences, then of half as many, down to one, and the prefills that led there.
 
         The one that is ahead has about ``tokens`` behind it; each record says how many. ``rounds``: all of it so many
-        times, of which the middle counts. Steps that wait for a host's threads differ by a tenth from one time to the
-        next, and keep to it for as long as they go on.
+        times, of which the middle counts. Steps that wait for a host's threads differ from one time to the next, and
+        keep to it for as long as they go on.
         """
         passes = [self._decode(sequences, tokens) for _ in range(rounds)]
         prefills = [record for records in passes for record in records if record.kind is Kind.PREFILL]

@@ -84,7 +84,7 @@ class Turns:
         """
         if not snapshot.up or snapshot.calm:
             return Verdict()
-        if snapshot.excess > 0 and (surplus := relief(snapshot, self.ends)):
+        if surplus := relief(snapshot, self.ends):
             return Verdict(surplus)
         owed = snapshot.once(self._owed)
         now = snapshot.now
@@ -140,10 +140,7 @@ class Turns:
 
     def _wanted(self, snapshot: Snapshot, due: str | None) -> list[Model]:
         """Absent models that somebody waits for, in the order of their turns (``rank``), the one that is due first."""
-        now, models = snapshot.now, snapshot.models.values()
-        absent = [m for m in models if not m.resident and (m.sought or m.expected > now)]
-        absent.sort(key=_rank)
-        return self._first(absent, due)
+        return self._first(sorted(snapshot.wanted, key=_rank), due)
 
     def _first(self, models: list[Model], due: str | None) -> list[Model]:
         """The one that is due before the others."""

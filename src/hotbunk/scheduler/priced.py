@@ -87,9 +87,7 @@ class Priced(Turns):
     def _wanted(self, snapshot: Snapshot, due: str | None) -> list[Model]:
         """Absent models by the moment at which their load must begin; those that are only expected come last."""
         begins = snapshot.once(self._begins)
-        absent = [snapshot.models[name] for name in begins]
-        absent.sort(key=lambda m: (m.standing, begins[m.id]))
-        return self._first(absent, due)
+        return self._first(sorted(snapshot.wanted, key=lambda m: (m.standing, begins[m.id])), due)
 
     def _ends_for(self, snapshot: Snapshot, model: Model) -> Callable[[Model], float]:
         """As late as its promise allows: whoever runs may end before, and whoever comes meanwhile shares its turn."""
@@ -128,8 +126,7 @@ class Priced(Turns):
     def _between(self, snapshot: Snapshot) -> list[Decision]:
         """Free bytes that are claimed, but cannot be used yet, for one that will be done by then."""
         now, free = snapshot.now, snapshot.free
-        absent = [snapshot.models[name] for name in snapshot.once(self._begins)]
-        near = [m for m in absent if m.whole <= free and m.queue and m.retry <= now]
+        near = [m for m in snapshot.wanted if m.whole <= free and m.queue and m.retry <= now]
         small = [m for m in near if m.whole + snapshot.kept(m) <= free]
         if not small:
             return []
@@ -211,8 +208,7 @@ class Priced(Turns):
     def _begins(self, snapshot: Snapshot) -> dict[str, float]:
         """For each absent model that is wanted, the moment at which its load must begin."""
         now, away = snapshot.now, self.away
-        absent = [m for m in snapshot.models.values() if not m.resident and (m.sought or m.expected > now)]
-        return {model.id: begin(model, now, away) for model in absent}
+        return {model.id: begin(model, now, away) for model in snapshot.wanted}
 
     def _claim(self, model: Model, now: float) -> str:
         at = begin(model, now, self.away)

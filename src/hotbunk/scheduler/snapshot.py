@@ -290,9 +290,7 @@ class Snapshot(Value):
     @property
     def calm(self) -> bool:
         """Whether nobody waits for anything: no sequence for a slot, no absent model to be loaded, no byte too much."""
-        if self.queued or self.excess > 0:
-            return False
-        return not [m for m in self.models.values() if not m.resident and (m.sought or m.expected > self.now)]
+        return not (self.queued or self.excess > 0 or self.wanted)
 
     def kept(self, model: Model, besides: Collection[str] = ()) -> int:
         """Bytes of the budget that are not for ``model`` but for those to be kept, apart from ``besides``.
@@ -338,6 +336,11 @@ class Snapshot(Value):
     def queued(self) -> tuple[Model, ...]:
         """The models for which somebody waits."""
         return tuple([m for m in self.models.values() if m.queue])
+
+    @lazy
+    def wanted(self) -> tuple[Model, ...]:
+        """The absent models that have a claim to the device, or for which a request is expected."""
+        return tuple([m for m in self.models.values() if not m.resident and (m.sought or m.expected > self.now)])
 
     @lazy
     def servable(self) -> tuple[Model, ...]:

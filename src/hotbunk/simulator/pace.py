@@ -98,8 +98,6 @@ class Pace:
         self._steps: dict[tuple[int, tuple[int, ...], int], float] = {}
         self._chunks: dict[tuple[int, int, int], float] = {}
         self._carries: dict[tuple[bool, int], float] = {}
-        steps = range(NEW + 1)
-        self._planning = [[delays.change * (_LEFT[new] - _LEFT[max(0, new - n)]) for n in steps] for new in steps]
 
     def step(self, sequences: int, groups: tuple[int, ...], longest: int) -> float:
         """A decode step of so many sequences, the longest of which has ``longest`` tokens behind it.
@@ -116,7 +114,7 @@ class Pace:
 
     def planning(self, new: int, steps: int) -> float:
         """What so many steps take besides, if the batch is ``new`` for so many of them."""
-        return self._planning[new][steps if steps < NEW else NEW]
+        return self._delays.change * (_LEFT[new] - _LEFT[max(0, new - steps)])
 
     def chunk(self, start: int, tokens: int, beside: int) -> float:
         """A chunk of a prompt behind ``start`` tokens, and between the decode steps of ``beside`` sequences."""
