@@ -26,12 +26,13 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return int(exit.value.code or 0)
 
 
+@pytest.mark.usefixtures("ticking")
 def test_profiles_goes_on_shows_and_exports(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], smollm2: Path, tmp_path: Path
 ) -> None:
     store = str(tmp_path / "costs.sqlite")
     for _ in range(2):
-        assert run(monkeypatch, str(smollm2), "--store", store, "--time-budget", "6s", "--json", *SMALL) == 0
+        assert run(monkeypatch, str(smollm2), "--store", store, "--time-budget", "4s", "--json", *SMALL) == 0
         [row] = json.loads(capsys.readouterr().out)
         assert row["device"] and {p["kind"] for p in row["parameters"]} >= {"decode", "prefill", "load"}
     assert run(monkeypatch, "--show", "--store", store) == 0
@@ -45,6 +46,7 @@ def test_profiles_goes_on_shows_and_exports(
     assert len((folder / "records.csv").read_text().splitlines()) == row["measurements"] + 1
 
 
+@pytest.mark.usefixtures("ticking")
 def test_a_worker_that_dies_is_replaced_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], smollm2: Path, tmp_path: Path
 ) -> None:
@@ -58,7 +60,7 @@ def test_a_worker_that_dies_is_replaced_once(
         return {}
 
     monkeypatch.setattr(session, "fill", fatal)
-    arguments = str(smollm2), "--store", str(tmp_path / "costs.sqlite"), "--time-budget", "8s", *SMALL
+    arguments = str(smollm2), "--store", str(tmp_path / "costs.sqlite"), "--time-budget", "2s", *SMALL
     assert run(monkeypatch, *arguments) == 1
     assert "the worker ended with status -9" in capsys.readouterr().err
     deaths.append(1)

@@ -67,7 +67,9 @@ Command = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def hotbunk(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path, store: Path) -> Command:
+def hotbunk(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path, store: Path, ticking: None
+) -> Command:
     """The command line with little to do, and a folder for what it writes: its exit status and standard error."""
 
     def run(command: str, *arguments: object) -> tuple[int, str]:
@@ -89,7 +91,7 @@ def words(command: str, folder: Path, store: Path, *arguments: object) -> list[s
         "study concurrency": ["--repeats", 1, "--counts", "1,2,3,4", "--out", folder / "study"],
     }
     device = [] if "--device" in arguments else ["--device", "cpu"]
-    return [*command.split(), *map(str, [*arguments, *device, "--threads", 1, *few[command]])]
+    return [*command.split(), *map(str, [*device, "--threads", 1, *few[command], *arguments])]
 
 
 COMMANDS = ["profile", "plan", "study concurrency"]
@@ -193,7 +195,7 @@ def test_a_full_disk_ends_a_study_which_then_goes_on(
 def test_a_full_disk_ends_a_profile_which_keeps_what_it_has(
     model: Path, tmp_path: Path, here: Machine, store: Path, environment: dict[str, str]
 ) -> None:
-    status, said = limited(60_000, words("profile", tmp_path, store, model), environment)
+    status, said = limited(60_000, words("profile", tmp_path, store, model, "--time-budget", "5m"), environment)
     assert status == 1
     assert last(said).startswith(f"hotbunk: error: tiny: the store {store} cannot be used: ")
     with Store(store) as kept:

@@ -12,7 +12,7 @@ from hotbunk.errors import EngineError
 from hotbunk.llama.gguf import read
 from hotbunk.measure.machine import machine, roofline
 from hotbunk.measure.probes import Probes, timing
-from hotbunk.measure.wire import Wire, worker
+from hotbunk.measure.wire import Outrun, Wire, worker
 from hotbunk.worker.protocol import Resume, Resumed, Suspend, Suspended
 
 
@@ -83,6 +83,20 @@ def test_states_go_out_and_come_back(probes: Probes) -> None:
     assert (out.kind, back.kind) == (Kind.KV_OUT, Kind.KV_IN)
     assert out.moved == back.moved > 100 * 30 * 192 * 2 * 2 * 0.9
     assert out.repeats > 1
+
+
+def test_a_sequence_that_outran_this_process_is_told(
+    probes: Probes, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probes.stand(probes.place(31, 256, 3))
+    with monkeypatch.context() as patch, pytest.raises(Outrun, match="filled its context"):
+        patch.setattr(wire, "cancel", wire.finish)  # too late for it: they have all filled theirs
+        probes.decode(3, 160)
+    number = wire.start("small", [100, 200, 300], 4)
+    wire.finish(number)
+    with pytest.raises(Outrun, match=f"sequence {number} filled its context"):
+        wire.move(Suspend(number))
+    assert kinds(probes.decode(1, 160)) == [Kind.PREFILL, Kind.DECODE]
 
 
 def test_what_does_not_fit_is_said(probes: Probes) -> None:

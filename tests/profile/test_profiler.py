@@ -13,6 +13,7 @@ from hotbunk.costs.record import Kind, Record
 from hotbunk.costs.store import Store
 from hotbunk.errors import OutOfMemory
 from hotbunk.measure.probes import Probes
+from hotbunk.measure.wire import Outrun
 from hotbunk.placement import Placement
 from hotbunk.profile import Profiler, Progress
 from hotbunk.profile.design import AIMS, HELD
@@ -126,6 +127,17 @@ def test_a_placement_without_room_is_left_out_with_all_larger_ones(tmp_path: Pat
         profiled = profiler(store, Invented(room=place(LARGE, 20, 8192, 8).device.total))
         profiled.run(1000, 8192, 8, 72 << 30)
         assert profiled.refused and max(record.placement.layers for record in profiled.records) <= 20
+
+
+def test_a_point_that_outran_the_profiler_is_left_out(tmp_path: Path) -> None:
+    class Fleeting(Invented):
+        def carry(self, tokens: int) -> list[Record]:
+            raise Outrun("it is over")
+
+    with Store(tmp_path / "costs.sqlite") as store:
+        profiled = profiler(store, Fleeting())
+        assert not profiled.run(1000, 2048, 2, 72 << 30)
+        assert {record.kind for record in profiled.records} == {Kind.DECODE, Kind.PREFILL, Kind.LOAD, Kind.CONTEXT}
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from hotbunk.errors import ConfigError, OutOfMemory
+from hotbunk.measure.wire import Outrun
 from hotbunk.study import results as module
 from hotbunk.study.pace import Clock, Point, go
 from hotbunk.study.results import Results, Row
@@ -146,6 +148,22 @@ def test_what_does_not_fit_is_noted_and_the_others_go_on(tmp_path: Path) -> None
     assert go([point(0, refuse), point(1, lambda _: {"bus": [{}]})], results, Clock(), lambda _: None) == 0
     assert results.notes == {"point 0": "left out: no room for 3 bytes"}
     assert results.rows("bus") == [{"number": 1, "repeat": 0}]
+
+
+def test_a_point_that_outran_the_study_is_tried_again(tmp_path: Path) -> None:
+    tries = Counter[int]()
+
+    def outrun(number: int, times: int) -> dict[str, list[Row]]:
+        tries[number] += 1
+        if tries[number] <= times:
+            raise Outrun("it is over")
+        return {"bus": [{}]}
+
+    results = Results(tmp_path)
+    points = [point(0, lambda _: outrun(0, 2)), point(1, lambda _: outrun(1, 99))]
+    assert go(points, results, Clock(), lambda _: None) == 0
+    assert results.rows("bus") == [{"number": 0, "repeat": 0}]
+    assert results.notes == {"point 1": "left out: it is over"} and tries[1] < 99
 
 
 def test_a_clock_without_a_budget_never_ends() -> None:

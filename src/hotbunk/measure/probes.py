@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hotbunk.costs.record import Kind, Record
 from hotbunk.costs.steps import CHUNK
@@ -32,6 +32,7 @@ _STEPS, _MOST = 8, 40
 _LONG = 0.25  # seconds: a median of fewer steps than that takes for usual what a busy host does for a moment
 _FEWEST, _SLOW = 3, 0.5  # where steps are slow so few will do, once they took so many seconds together
 _WARM = 2  # steps before them: libllama plans its graphs at the first
+_SPARE = 16  # steps that a worker may be ahead of what this process has read, for each number of sequences
 _PROMPT = 16  # tokens of the shortest prompt that tells of prefills: fewer are evaluated like a decode step
 _CARRIES = 5  # times that a state goes out and in
 LOADS = 5
@@ -116,30 +117,38 @@ class Probes:
         counts = halvings(sequences)
         waiting = (sequences - 1) * -(-tokens // CHUNK)  # steps of the first while others are prefilled
         context = self.standing.context if self.standing else 0
-        most = min(_MOST, max(_STEPS, (context - 1 - waiting) // len(counts) - 2 * _WARM))
-        ahead = (most + 2 * _WARM) * len(counts) + waiting
+        most = min(_MOST, max(_STEPS, (context - 1 - waiting) // len(counts) - _WARM - _SPARE))
+        ahead = (_WARM + most + _SPARE) * len(counts) + waiting
         start = max(1, tokens - ahead)
         place = self._ready(start + ahead, sequences)
         numbers = [self._wire.start(self.model, prompt(start, seed), place.context) for seed in range(sequences)]
-        records, made = list[Record](), start
-        for count in counts:
-            for number in numbers[count:]:
-                self._wire.cancel(number)
-            numbers = numbers[:count]
-            seconds = list[float]()
-            while not _settled(seconds, most):
-                report = self._wire.receive()
-                self._check(numbers)
-                if not isinstance(report, Produced):
-                    continue
-                made += any(token.sequence == numbers[0] for token in report.tokens)
-                if report.prefilled >= _PROMPT:
-                    records.append(prefilled(report, place))
-                elif not report.prefilled and len(report.tokens) == count:
-                    seconds.append(report.seconds)
-            records.append(Record(Kind.DECODE, place, 0.0, count, made).timed(seconds[_WARM:]))
-        self._wire.cancel(numbers[0])
+        records = list[Record]()
+        try:
+            for count in counts:
+                self._end(numbers[count:])
+                records += self._steps(numbers[:count], start, most, place)
+        finally:
+            self._end(numbers)
         return records
+
+    def _steps(self, numbers: Sequence[int], start: int, most: int, place: Placement) -> list[Record]:
+        """Steps in which all these take part, which began after ``start`` tokens, and prefills on the way there."""
+        prefills, seconds = list[Record](), list[float]()
+        while not _settled(seconds, most):
+            report = self._wire.receive()
+            self._wire.going(numbers)
+            if not isinstance(report, Produced):
+                continue
+            if report.prefilled >= _PROMPT:
+                prefills.append(prefilled(report, place))
+            elif not report.prefilled and len(report.tokens) == len(numbers):
+                seconds.append(report.seconds)
+        behind = start + len(self._wire.produced[numbers[0]])
+        return [*prefills, Record(Kind.DECODE, place, 0.0, len(numbers), behind).timed(seconds[_WARM:])]
+
+    def _end(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self._wire.cancel(number)
 
     def prefill(self, tokens: int) -> Record:
         """A prompt of so many tokens, a few times if it is short."""
@@ -155,11 +164,16 @@ class Probes:
         number = self._wire.start(self.model, prompt(tokens, tokens), place.context)
         self._wire.tokens(number, 1)
         out, back = list[Suspended](), list[Resumed]()
-        for _ in range(_CARRIES):
-            out.append(self._wire.ask(Suspend(number), Suspended))
-            back.append(self._wire.ask(Resume(number), Resumed))
-            self._wire.tokens(number, 1)
-        self._wire.cancel(number)
+        try:
+            for _ in range(_CARRIES):
+                _, (gone, there) = self._wire.move(Suspend(number), Resume(number))
+                assert isinstance(gone, Suspended)
+                assert isinstance(there, Resumed)
+                out.append(gone)
+                back.append(there)
+                self._wire.tokens(number, 1)
+        finally:
+            self._wire.cancel(number)
         return [_carried(out, place, tokens), _carried(back, place, tokens)]
 
     def _prefilled(self, tokens: int, seed: int) -> float:
@@ -185,14 +199,6 @@ class Probes:
     def _warm(self) -> None:
         number = self._wire.start(self.model, prompt(16), _WARM)
         self._wire.finish(number)
-
-    def _check(self, numbers: Sequence[int]) -> None:
-        """Nobody whose steps are measured may have ended."""
-        for number in numbers:
-            if number in self._wire.ended:
-                raise EngineError(
-                    f"a sequence of {self.model} ended early: {self._wire.ended[number].message or 'full'}"
-                )
 
 
 def halvings(sequences: int) -> list[int]:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from random import Random
@@ -47,7 +47,7 @@ from hotbunk.worker.protocol import (
     encode,
 )
 
-__all__ = ["CONTEXT", "GREEDY", "PROMPT", "Died", "Move", "Wire", "above_store", "prompt", "worker"]
+__all__ = ["CONTEXT", "GREEDY", "PROMPT", "Died", "Move", "Outrun", "Wire", "above_store", "prompt", "worker"]
 
 PROMPT = [100 + n * 37 for n in range(16)]
 """Token ids that every model has."""
@@ -64,6 +64,10 @@ _R = TypeVar("_R", bound=Report)
 
 class Died(EngineError):
     """The worker's process ended by itself."""
+
+
+class Outrun(EngineError):
+    """A sequence filled its context before this process, which may have been kept waiting, could end or suspend it."""
 
 
 class Wire:
@@ -153,7 +157,11 @@ class Wire:
         return self.ask(Predict(model, context, slots, layers, cached=cached), Predicted).placement
 
     def move(self, *commands: Move) -> tuple[float, list[Report]]:
-        """Send commands as soon as the protocol allows; seconds until the last answer, and the answers in order."""
+        """Send commands as soon as the protocol allows; seconds until the last answer, and the answers in order.
+
+        Raises:
+            Outrun: a sequence to be suspended is over.
+        """
         began, pending, answers = perf_counter(), list[Move](), list[Report]()
         for command in commands:
             while any(_model(command) == _model(earlier) is not None for earlier in pending):
@@ -184,9 +192,20 @@ class Wire:
                 tokens += [token for token in report.tokens if token.sequence == sequence]
                 began = monotonic()
             self._check(began, f"tokens of sequence {sequence}")
-        if sequence in self.ended and self.ended[sequence].reason == "error":
-            raise EngineError(f"sequence {sequence} ended early: {self.ended[sequence].message}")
+        self._failed(sequence)
         return tokens
+
+    def going(self, sequences: Iterable[int]) -> None:
+        """See to it that nothing has ended these.
+
+        Raises:
+            Outrun: there was no room left for one.
+            EngineError: one ended by an error.
+        """
+        for sequence in sequences:
+            self._failed(sequence)
+            if sequence in self.ended:
+                raise Outrun(f"sequence {sequence} filled its context before its end was wanted; is this machine busy?")
 
     def finish(self, sequence: int) -> Ended:
         """Wait until a sequence is over."""
@@ -207,12 +226,17 @@ class Wire:
         """The next report that answers one of the pending commands, which is struck off."""
         began = monotonic()
         while True:
+            self.going(command.sequence for command in pending if isinstance(command, Suspend))
             report = self.receive()
             for command in pending:
                 if _answers(command, report):
                     pending.remove(command)
                     return report
             self._check(began, f"answer to {type(pending[0]).__name__}")
+
+    def _failed(self, sequence: int) -> None:
+        if sequence in self.ended and self.ended[sequence].reason == "error":
+            raise EngineError(f"sequence {sequence} ended early: {self.ended[sequence].message}")
 
     @staticmethod
     def _check(began: float, awaited: str) -> None:

@@ -16,6 +16,7 @@ from hotbunk.costs.roofline import Roofline
 from hotbunk.costs.store import Store
 from hotbunk.errors import OutOfMemory
 from hotbunk.measure.probes import LOADS, Probes
+from hotbunk.measure.wire import Outrun
 from hotbunk.placement import Placement
 from hotbunk.profile.design import AIMS, HELD, Point, choose, cost, enough, grid, halved, held_out
 
@@ -138,6 +139,8 @@ class Profiler:
         except OutOfMemory:
             self.refused.append(point)
             return
+        except Outrun:
+            return  # some other point tells as much
         costs = self.costs
         for record in records:
             kept = replace(record, check=self._held(record.kind, point, done))

@@ -9,7 +9,7 @@ from time import monotonic, perf_counter
 from typing import Any
 
 from hotbunk.errors import OutOfMemory
-from hotbunk.measure.wire import prompt
+from hotbunk.measure.wire import Outrun, prompt
 from hotbunk.study.results import Row
 from hotbunk.study.stage import Stage
 from hotbunk.worker.protocol import Load, Loaded, Report, Resume, Resumed, Suspend, Suspended, Unload, Unloaded
@@ -60,6 +60,7 @@ class Job:
     def start(self, tokens: int) -> None:
         """A new sequence with a prompt of so many tokens, or of as many as leave it room."""
         self._cancel()
+        self.stage.stand(self.model, self._places[self.model])
         self._prompt = max(1, min(tokens, self._room - _ROOM))
         self._sequence = self.stage.wire.start(self.model, prompt(self._prompt), _END)
         self.stage.wire.tokens(self._sequence, 1)
@@ -83,6 +84,7 @@ class Job:
 
         Raises:
             OutOfMemory: B, or A on its way back, does not fit; nothing is then on the device.
+            Outrun: A filled its context before it could be suspended; likewise.
         """
         if self.position + after + _ROOM > self._room:
             self.start(self.position - after - 2 * _ROOM)
@@ -92,7 +94,7 @@ class Job:
             gone, away = wire.move(Suspend(self._sequence), Unload(self.model), self._load(self.other))
             run = stage.run(self.other, _PROMPT, answer, limit - monotonic(), brief)
             there, back = wire.move(Unload(self.other), self._load(self.model), Resume(self._sequence))
-        except OutOfMemory:
+        except (OutOfMemory, Outrun):
             self._give_up()
             raise
         behind, began = self.position, perf_counter()

@@ -2,24 +2,27 @@
 
 A repeat of all points may take half of the time that is left, the last one all of it; within it a point gets an even
 share of what is left, never less than of all that is to come; what it does not need is the others'. So a short budget
-cuts repeats before it thins points.
+cuts repeats before it thins points. A point at which this process could not keep up with the worker is tried again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from math import inf
 from time import monotonic
 
 from hotbunk.errors import OutOfMemory
+from hotbunk.measure.wire import Outrun
 from hotbunk.study.results import Results, Row
 
 __all__ = ["Clock", "Point", "Say", "go"]
 
 Say = Callable[[str], None]
 """Hears what is being done."""
+_TRIES = 3
 _ROUND = 0.5
 """Share of the time left that a repeat of all points may take, if others follow."""
 
@@ -63,8 +66,10 @@ class Point:
 def go(points: Sequence[Point], results: Results, clock: Clock, say: Say) -> int:
     """Measure the points that are not there yet, in order; returns for how many there was no time.
 
+    A point for which the device has no memory, or this process no time to keep up, is noted and left out.
+
     Raises:
-        EngineError: the worker failed. A point for which the device has no memory is noted, and left out.
+        EngineError: the worker failed.
         ConfigError: the results cannot be written.
     """
     todo = [point for point in points if not results.rows(point.table, **point.key)]
@@ -79,11 +84,18 @@ def go(points: Sequence[Point], results: Results, clock: Clock, say: Say) -> int
             number += 1
             say(f"{point.title} ({number} of {len(todo)})")
             try:
-                found = point.measure(seconds)
-            except OutOfMemory as error:
+                found = _measured(point, seconds)
+            except (OutOfMemory, Outrun) as error:
                 results.note(point.title, f"left out: {error}")
                 continue
             left += not found.get(point.table)
             for table in sorted(found, key=lambda table: table == point.table):  # its own last: then it counts as done
                 results.add(table, ({**point.key, **row} for row in found[table]))
     return left
+
+
+def _measured(point: Point, seconds: float) -> Mapping[str, Sequence[Row]]:
+    for _ in range(_TRIES - 1):
+        with suppress(Outrun):
+            return point.measure(seconds)
+    return point.measure(seconds)

@@ -179,7 +179,7 @@ class Stage:
         Also seconds from one step to the next as they arrive, on average. Ends after ``count``, or ``seconds``.
 
         Raises:
-            EngineError: one of them ended.
+            Outrun: one of them filled its context.
         """
         wire, steps, arrivals = self.wire, list[float](), list[float]()
         limit = monotonic() + seconds
@@ -188,9 +188,8 @@ class Stage:
             if isinstance(report, Produced) and _all_decode(report, sequences):
                 steps.append(report.seconds)
                 arrivals.append(perf_counter())
-            elif ended := sequences & set(wire.ended):
-                number = min(ended)
-                raise EngineError(f"sequence {number} ended early: {wire.ended[number].message or 'no room is left'}")
+            else:
+                wire.going(sequences)
         return steps[1:], (arrivals[-1] - arrivals[0]) / (len(arrivals) - 1)
 
 
