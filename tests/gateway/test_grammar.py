@@ -93,6 +93,20 @@ def test_a_schema_that_cannot_be_used_is_refused(schema: dict[str, Any]) -> None
     assert caught.value.param == "response_format"
 
 
+@pytest.mark.parametrize("anything", [{}, True, {"title": "X", "description": "what it is"}])
+def test_a_schema_that_says_nothing_allows_anything(anything: Any, vocab: Vocab) -> None:
+    one = {"type": "object", "properties": {"x": anything}, "required": ["x"]}
+    some = {"type": "array", "items": anything, "minItems": 1, "maxItems": 2}
+    more = {"type": "object", "properties": {}, "additionalProperties": anything}
+    for value in ("3", '"a"', "null", "[true]", '{"b": []}'):
+        assert _fits(f'{{"x": {value}}}', one, vocab)
+        assert _fits(f"[{value}]", some, vocab) and _fits(f"[{value}, {value}]", some, vocab)
+        assert _fits(f'{{"any": {value}}}', more, vocab)
+        assert _fits(value, {"title": "Root"}, vocab)
+    assert not _fits("[]", some, vocab) and not _fits("[1, 2, 3]", some, vocab) and not _fits("{}", one, vocab)
+    assert _fits("[1, 2]", {"type": "array"}, vocab) and not _fits("[1]", {"type": "array", "minItems": 2}, vocab)
+
+
 @pytest.mark.parametrize(
     ("pattern", "yes", "no"),
     [

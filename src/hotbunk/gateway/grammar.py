@@ -5,7 +5,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from llama_cpp.llama_grammar import SchemaConverter
+from llama_cpp.llama_grammar import PRIMITIVE_RULES, SchemaConverter
 
 from hotbunk.errors import BadRequest
 from hotbunk.gateway import gbnf
@@ -13,6 +13,9 @@ from hotbunk.gateway import gbnf
 LARGEST = 256 << 10
 """Bytes of the longest grammar; one rule calling the next, this much is still parsed within 8 MiB of stack."""
 _WRITTEN = 64 << 20  # bytes of all rules that the converter writes, those that it writes again included
+_ANNOTATIONS = {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"}
+_ANNOTATIONS |= {"$schema", "$id", "$comment", "$defs", "definitions"}
+"""What says nothing of the values that fit."""
 _COUNTS = ("minItems", "maxItems", "minLength", "maxLength")
 
 _UNIT = re.compile(
@@ -39,6 +42,16 @@ class _Converter(SchemaConverter):
         text = json.dumps(json.loads(literal), ensure_ascii=False)
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
+    def visit(self, schema: Any, name: str) -> str:
+        """The rule of a schema."""
+        if _fits_all(schema):
+            value: str = self._add_primitive("value", PRIMITIVE_RULES["value"])
+            return value if name else self._add_rule("root", value)
+        if schema.get("type") == "array" and "prefixItems" not in schema and _fits_all(schema.get("items", True)):
+            schema = {**schema, "items": {"title": "anything"}}  # the converter passes over what is empty
+        key: str = super().visit(schema, name)  # type: ignore[no-untyped-call]
+        return key
+
     def _visit_pattern(self, pattern: str, name: str) -> str:
         key: str = super()._visit_pattern(_plain(pattern), name)  # type: ignore[no-untyped-call]
         return key
@@ -53,6 +66,11 @@ class _Converter(SchemaConverter):
             raise ValueError(f"its grammar takes more than {_WRITTEN} bytes to write")
         key: str = super()._add_rule(name, rule)  # type: ignore[no-untyped-call]
         return key
+
+
+def _fits_all(schema: Any) -> bool:
+    """Whether it allows any value."""
+    return schema is True or (isinstance(schema, dict) and schema.keys() <= _ANNOTATIONS)
 
 
 def from_schema(schema: dict[str, Any], param: str) -> str:
