@@ -11,10 +11,10 @@ from hotbunk.placement import Placement
 from hotbunk.scheduler.actions import Decision, Load, Refuse
 from hotbunk.scheduler.policies import Verdict
 from hotbunk.scheduler.room import fewest
-from hotbunk.scheduler.snapshot import Model, Snapshot
+from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
 from hotbunk.scheduler.steps import claim, eviction, relief, starts
 
-__all__ = ["Baseline", "entering", "idle", "leaving", "swap"]
+__all__ = ["Baseline", "busy", "entering", "idle", "leaving", "swap"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,11 @@ def entering(snapshot: Snapshot) -> list[Decision]:
 def idle(snapshot: Snapshot) -> list[Model]:
     """The idle models, the least recently used first."""
     return sorted((m for m in snapshot.models.values() if m.idle), key=lambda m: m.used)
+
+
+def busy(snapshot: Snapshot) -> list[Model]:
+    """The busy models, those that have been there for the longest first: an order that stays while they drain."""
+    return sorted((m for m in snapshot.models.values() if m.phase is Phase.READY and not m.idle), key=lambda m: m.since)
 
 
 def leaving(snapshot: Snapshot, need: int, order: Iterable[Model]) -> tuple[Model, ...] | None:

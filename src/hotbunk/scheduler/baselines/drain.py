@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from math import inf
 
 from hotbunk.scheduler.actions import Decision
-from hotbunk.scheduler.baselines.base import Baseline, entering, idle, leaving, swap
-from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
+from hotbunk.scheduler.baselines.base import Baseline, busy, entering, idle, leaving, swap
+from hotbunk.scheduler.snapshot import Model, Snapshot
 from hotbunk.scheduler.steps import claim, eviction, starts
 
 __all__ = ["Drain"]
@@ -32,7 +32,7 @@ class Drain(Baseline):
         if placement is None:
             return entering(snapshot)
         first, since = waiting[0], waiting[0].demand or 0.0
-        order = [*idle(snapshot), *(_busy(snapshot) if snapshot.now >= since + self.wait else [])]
+        order = [*idle(snapshot), *(busy(snapshot) if snapshot.now >= since + self.wait else [])]
         victims = leaving(snapshot, placement.device.total, order) or ()
         doors = {m.id: max(m.since, since) for m in victims}
         ready = [m for m in snapshot.models.values() if m.queue and m.free_slots]
@@ -47,11 +47,6 @@ class Drain(Baseline):
         """Also when the draining begins."""
         yield from super().moments(snapshot)
         yield from (m.demand + self.wait for m in snapshot.models.values() if m.demand is not None and not m.resident)
-
-
-def _busy(snapshot: Snapshot) -> list[Model]:
-    """Those that have been there for the longest come first, so that the choice stays the same while they drain."""
-    return sorted((m for m in snapshot.models.values() if m.phase is Phase.READY and not m.idle), key=lambda m: m.since)
 
 
 def _drained(model: Model, door: float) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from hotbunk.scheduler.actions import Decision
-from hotbunk.scheduler.baselines.base import Baseline, idle, leaving, swap
+from hotbunk.scheduler.baselines.base import Baseline, busy, idle, leaving, swap
 from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
 from hotbunk.scheduler.steps import enter
 
@@ -30,15 +30,14 @@ class RoundRobin(Baseline):
 
     def steps(self, snapshot: Snapshot, waiting: list[Model]) -> list[Decision]:
         """Start what can start; then give the next its room, if it is there or due."""
-        models = snapshot.models.values()
-        if actions := [a for m in models if m.queue and m.free_slots for a in _starts(m)]:
+        ready = (m for m in snapshot.models.values() if m.queue and m.free_slots)
+        if actions := [a for m in ready for a in _starts(m)]:
             return actions
         first = _next(snapshot, waiting) if waiting else None
         placement = first.best(snapshot.budget) if first else None
         if first is None or placement is None:
             return []
-        busy = sorted((m for m in models if m.phase is Phase.READY and not m.idle), key=lambda m: m.since)
-        order = [*idle(snapshot), *busy]
+        order = [*idle(snapshot), *busy(snapshot)]
         victims = leaving(snapshot, placement.device.total, order) or ()
         due = all(m.idle or m.since + self.slice <= snapshot.now for m in victims)
         return swap(snapshot, first, placement, order if due else ())
