@@ -9,11 +9,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from workloads import WORKLOADS, Draw
 
 from hotbunk.outcomes import Outcomes, Run, Stay, Usage
 from hotbunk.simulator.contest import Standing
-from hotbunk.traces import Trace
+from hotbunk.traces import Request, Trace
 
 __all__ = ["Kept", "Replayed", "read", "write"]
 
@@ -51,12 +50,13 @@ class Kept(msgspec.Struct, frozen=True):
 class Replayed(msgspec.Struct, frozen=True):
     """A workload that a live server was sent once or more, with what a simulation has to know of that server.
 
-    ``budget`` and ``host`` are bytes of device memory and of the host store, ``context`` tokens of a slot.
+    ``requests`` are its trace as it was sent, since what is drawn may change. ``budget`` and ``host`` are
+    bytes of device memory and of the host store, ``context`` tokens of a slot.
     """
 
     workload: str
     models: tuple[str, ...]
-    draw: Draw
+    requests: list[tuple[float, str, int, int, int | None]]
     policy: str
     budget: int
     context: int
@@ -67,8 +67,8 @@ class Replayed(msgspec.Struct, frozen=True):
 
     @property
     def trace(self) -> Trace:
-        """The workload, drawn again."""
-        return WORKLOADS[self.workload](self.workload, self.models, self.draw)
+        """The workload."""
+        return Trace.of(self.workload, [Request(*row) for row in self.requests], self.models)
 
 
 def write(replayed: Replayed, path: Path) -> None:

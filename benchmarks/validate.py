@@ -28,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +172,7 @@ def _replay(name: str, models: tuple[str, ...], server: Server, arguments: argpa
     where = device["budget"], arguments.context, arguments.slots, host, standing(state)
     names = ["live", "live again"] if arguments.again else ["live"]
     runs = [Kept.of(replayed(trace, server, each)) for each in names]
-    return Replayed(name, models, arguments.draw, arguments.policy, *where, runs)
+    return Replayed(name, models, [astuple(row) for row in trace], arguments.policy, *where, runs)
 
 
 def _compare(replay: Replayed, machine: Profile, out: Path, report: Report) -> dict[str, Mapping[str, float]]:

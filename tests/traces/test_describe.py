@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,7 +71,9 @@ def test_a_drawn_trace_is_described_as_it_was_drawn() -> None:
     found = describe(draw(recipe, 1))
     assert found.rate == pytest.approx(5.0, rel=0.05)
     assert found.cv == pytest.approx(2.0, rel=0.05)
-    assert found.zipf == pytest.approx(1.2, rel=0.03)
+    assert found.zipf
+    assert found.zipf < 1.15  # who follows is for another model, so the most asked has less than its share
+    assert describe(draw(replace(recipe, chains=Chains(0.0, 0.0)), 1)).zipf == pytest.approx(1.2, rel=0.03)
     assert found.following == pytest.approx(0.3, rel=0.05)
     assert found.dispersion[60] == pytest.approx(4.0, rel=0.2)  # of a renewal process: towards the CV's square
 

@@ -140,7 +140,28 @@ def test_agents() -> None:
     said = trace.prompt[before].astype(int) + trace.output[before]
     assert np.all(trace.prompt[followers] >= np.minimum(said + 1, 8192))
     assert trace.prompt.max() == 8192
-    assert len(set(zip(trace.model[followers], trace.model[before], strict=True))) == 16  # from any to any
+    pairs = set(zip(trace.model[followers].tolist(), trace.model[before].tolist(), strict=True))
+    assert len(pairs) == 12  # from any to any other
+
+
+def test_agents_ask_other_models_by_their_shares() -> None:
+    trace = draw(replace(RECIPE, chains=Chains(0.75, 2.0)), 3)
+    followers = np.flatnonzero(trace.after >= 0)
+    shares = np.array([1, 1 / 2, 1 / 3, 1 / 4]) / (25 / 12)
+    for place in range(4):
+        asked = trace.model[followers[trace.model[trace.after[followers]] == place]]
+        others = np.where(np.arange(4) == place, 0.0, shares)
+        assert np.bincount(asked, minlength=4) / len(asked) == pytest.approx(others / others.sum(), abs=0.02)
+    alone = draw(replace(RECIPE, popularity=Popularity(("only",)), chains=Chains(0.5, 1.0), requests=100), 3)
+    assert set(alone.model) == {0}
+
+
+@pytest.mark.parametrize("exponent", [0.0, 20.0])
+def test_no_agent_asks_the_same_model_twice_in_a_row(exponent: float) -> None:
+    recipe = replace(RECIPE, popularity=Popularity(named(2), exponent), chains=Chains(0.9, 1.0), requests=2000)
+    trace = draw(recipe, 3)
+    followers = np.flatnonzero(trace.after >= 0)
+    assert np.all(trace.model[followers] != trace.model[trace.after[followers]])
 
 
 def test_agents_within_a_time() -> None:

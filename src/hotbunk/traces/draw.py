@@ -1,6 +1,7 @@
 """Synthetic traces: the same seed gives the same trace.
 
-Arrivals are described in ``arrivals``. Whom a request is for is drawn by Zipf's law: of ``N`` models, the ``k``-th has
+Arrivals are described in ``arrivals``. Whom a request is for, unless it follows an answer, is drawn by Zipf's law: of
+``N`` models, the ``k``-th has
 
     share(k) = k^-z / (1^-z + ... + N^-z)        z = 0: all alike
 
@@ -10,8 +11,8 @@ together, from requests of a given trace, of the same model if it is there:
     tokens = median * exp(sigma * n)        n ~ Normal(0, 1)
 
 Agents ask on: each answer is followed by another request with chance ``p``, so that chains have 1/(1 - p) requests on
-average, geometrically distributed. It comes after an exponentially distributed time to think, its model is drawn like
-all others, and its prompt has all that was said before in it:
+average, geometrically distributed. It comes after an exponentially distributed time to think, for another model where
+there are several, drawn by the shares of these, and its prompt has all that was said before in it:
 
     prompt_j = min(most, drawn_j + prompt_(j-1) + output_(j-1))
 """
@@ -111,13 +112,14 @@ def draw(recipe: Recipe, seed: int, name: str = "drawn") -> Trace:
     """Draw a trace. Times are whole microseconds."""
     times = recipe.arrivals.times(seed, recipe.requests, recipe.duration).round(6)
     # one for each kind of chance, so that a change of one leaves the others as they are
-    linking, asking, telling, thinking = (
-        np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(part,))) for part in range(1, 5)
+    linking, asking, telling, thinking, turning = (
+        np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(part,))) for part in range(1, 6)
     )
     depth = _depths(recipe, linking, len(times))
     after = np.where(depth, np.arange(len(depth)) - 1, ROOT).astype(np.int32)
     models = recipe.popularity.models
     model = asking.choice(len(models), len(depth), p=recipe.popularity.shares).astype(np.int32)
+    _turn_away(model, depth, recipe.popularity.shares, turning)
     prompt, output, most = _lengths(recipe, model, telling)
     _remember(prompt, output, depth, most)
     arrival = thinking.exponential(recipe.chains.think, len(depth)).round(6)
@@ -132,6 +134,21 @@ def _depths(recipe: Recipe, random: np.random.Generator, roots: int) -> _Rows:
     ends = np.cumsum(lengths)
     depth = np.arange(lengths.sum()) - np.repeat(ends - lengths, lengths)
     return depth[: recipe.requests]
+
+
+def _turn_away(model: Integers, depth: _Rows, shares: Floats, random: np.random.Generator) -> None:
+    """Give those that would ask the model whose answer they follow another one, by the shares of the others."""
+    count, ends = len(shares), np.cumsum(shares)
+    if count == 1:
+        return
+    for level in range(1, int(depth.max(initial=0)) + 1):
+        rows = np.flatnonzero(depth == level)
+        rows = rows[model[rows] == model[rows - 1]]
+        same = model[rows]
+        # the shares in a circle, from the end of that model's to its beginning
+        drawn = (ends[same] + random.random(len(rows)) * (1 - shares[same])) % 1.0
+        steps = (np.searchsorted(ends, drawn, side="right") - same) % count
+        model[rows] = (same + np.maximum(steps, 1)) % count  # rounding may come full circle
 
 
 def _lengths(recipe: Recipe, model: Integers, random: np.random.Generator) -> tuple[Integers, Integers, int]:

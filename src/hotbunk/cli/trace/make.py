@@ -44,7 +44,9 @@ def make(
     lengths: Annotated[
         Path | None, typer.Option(help="A trace to take lengths from instead, of models of the same names if it can.")
     ] = None,
-    chains: Annotated[float, typer.Option(help="Chance that an answer is followed by another request.")] = 0.0,
+    chains: Annotated[
+        float, typer.Option(help="Chance that an answer is followed by a request for another model.")
+    ] = 0.0,
     think: Annotated[str, typer.Option(help="Mean time before it.")] = "5s",
     seed: Annotated[int, typer.Option(help="The same seed gives the same trace.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
