@@ -45,6 +45,15 @@ def test_windows_lie_side_by_side() -> None:
     assert found.dispersion[10] is None
 
 
+@pytest.mark.parametrize("late", [1.7e9, 1e18])
+def test_a_date_among_small_numbers(late: float) -> None:
+    trace = Trace.of("mixed", [Request(at, "a", 1, 1) for at in (0.0, 0.5, late)])
+    found = describe(trace)
+    assert found.rate == pytest.approx(2 / late)
+    assert found.dispersion[1] == pytest.approx(2.0)  # two in one second, and none in the others
+    assert "mean rate" in text(page(trace))
+
+
 def test_too_little_to_say() -> None:
     found = describe(Trace.of("one", [Request(5.0, "a", 7, 3)]))
     assert (found.rate, found.cv, found.zipf, found.dispersion) == (None, None, None, {1: None, 10: None, 60: None})

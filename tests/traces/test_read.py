@@ -1,6 +1,7 @@
 """Traces from files of every form, and back; bad rows are named, or left out with all that follows them."""
 
 import gzip
+import io
 from pathlib import Path
 
 import numpy as np
@@ -137,15 +138,16 @@ def test_several_files_are_one_trace(tmp_path: Path) -> None:
     ("row", "said"),
     [
         ("1,m,0,5,", "prompt_tokens is '0', which is no number of tokens from 1 on"),
-        ("1,m,5,-3,", "output_tokens is '-3', which is no number from 0 on"),
+        ("1,m,5,-3,", "output_tokens is '-3', which is no number from 0 to 1e+18"),
         ("1,m,5.5,3,", "prompt_tokens is '5.5', which is no number of tokens from 1 on"),
         ("1,m,9999999999,3,", "prompt_tokens is '9999999999', which is no number of tokens from 1 on"),
-        ("1,m,many,3,", "prompt_tokens is 'many', which is no number from 0 on"),
+        ("1,m,many,3,", "prompt_tokens is 'many', which is no number from 0 to 1e+18"),
         ("1,m,,3,", "prompt_tokens is missing"),
         ("1,,3,3,", "model is missing"),
-        ("soon,m,3,3,", "arrival_s is 'soon', which is no number from 0 on"),
-        ("-1,m,3,3,", "arrival_s is '-1', which is no number from 0 on"),
-        ("nan,m,3,3,", "arrival_s is 'nan', which is no number from 0 on"),
+        ("soon,m,3,3,", "arrival_s is 'soon', which is no number from 0 to 1e+18"),
+        ("-1,m,3,3,", "arrival_s is '-1', which is no number from 0 to 1e+18"),
+        ("1e308,m,3,3,", "arrival_s is '1e308', which is no number from 0 to 1e+18"),
+        ("nan,m,3,3,", "arrival_s is 'nan', which is no number from 0 to 1e+18"),
         ("1,m,3,3,1", "after is '1'; it must be 0 to 0, the rows above"),
         ("1,m,3,3,-1", "after is '-1'; it must be 0 to 0, the rows above"),
         ("1,m,3,3,x", "after is 'x'; it must be 0 to 0, the rows above"),
@@ -266,6 +268,37 @@ def test_what_is_there_is_not_replaced(tmp_path: Path) -> None:
     assert list(read(path).trace) == list(trace)
     with pytest.raises(ConfigError, match="cannot be written: No such file or directory"):
         write(trace, tmp_path / "absent" / "x.csv")
+
+
+def test_half_a_trace_is_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, trace = tmp_path / "made.csv", Trace.of("plain", [Request(0.0, "a", 1, 2)])
+
+    def interrupted(trace: Trace, out: io.BufferedIOBase) -> None:
+        out.write(b"arrival_s,model,prompt_tokens,output_tokens\n0.1,")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hotbunk.traces.write._write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write(trace, path)
+    assert not list(tmp_path.iterdir())
+    write(trace, path)
+    with monkeypatch.context() as patch:
+        patch.setattr("hotbunk.traces.write._write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write(trace, path, force=True)
+    assert list(read(path).trace) == list(trace)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_and_a_device_stay_what_they_are(tmp_path: Path) -> None:
+    link, trace = tmp_path / "link.csv", Trace.of("plain", [Request(0.0, "a", 1, 2)])
+    link.symlink_to(tmp_path / "made.csv")
+    write(trace, link)
+    assert link.is_symlink()
+    assert list(read(tmp_path / "made.csv").trace) == list(trace)
+    write(trace, Path("/dev/null"), force=True)
+    assert Path("/dev/null").is_char_device()
 
 
 def test_many_rows(tmp_path: Path) -> None:

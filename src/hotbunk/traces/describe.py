@@ -136,8 +136,12 @@ def _dispersion(times: Floats, window: int) -> float | None:
     windows = int((times[-1] - times[0]) / window)
     if windows < 2:
         return None
-    counts = np.bincount(((times - times[0]) // window).astype(np.intp))[:windows]
-    return float(counts.var() / counts.mean())
+    # only those in which something arrives: where a date is among small numbers, there are billions of others
+    places, found = np.unique((times - times[0]) // window, return_counts=True)
+    counts = found[places < windows]
+    mean = counts.sum() / windows
+    squares = np.sum((counts - mean) ** 2) + (windows - len(counts)) * mean**2
+    return float(squares / windows / mean)
 
 
 def _peak(times: Floats) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from math import isfinite
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,6 +13,7 @@ __all__ = ["MOONCAKE", "OWN", "TABLES", "Cells", "Form", "from_json", "from_row"
 
 _EPOCH, _TICK = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _MOST = 2**31 - 1  # tokens: what a trace's columns hold
+_LARGEST = 1e18  # a date in nanoseconds is greater than anything that makes sense
 _SHOWN = 40  # characters of a cell that is quoted
 
 
@@ -28,7 +28,7 @@ class Cells(NamedTuple):
 
 
 def number(column: str, value: object) -> float:
-    """A finite number, at least 0.
+    """A number of at least 0, whose square is still one.
 
     Raises:
         ValueError: it is none, or it is missing.
@@ -39,8 +39,8 @@ def number(column: str, value: object) -> float:
         found = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else -1.0
     except (ValueError, OverflowError):
         found = -1.0
-    if not (isfinite(found) and found >= 0):
-        raise ValueError(f"{column} is {_quoted(value)}, which is no number from 0 on")
+    if not 0 <= found <= _LARGEST:
+        raise ValueError(f"{column} is {_quoted(value)}, which is no number from 0 to {_LARGEST:g}")
     return found
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,23 +22,41 @@ __all__ = ["write"]
 def write(trace: Trace, path: Path, force: bool = False) -> None:
     """Write a trace so that the same is read again; gzipped if the file's name ends with ``.gz``.
 
-    The column ``after`` is there only if a request follows an answer.
+    The column ``after`` is there only if a request follows an answer. A trace that is not written to its end is not
+    there: half of one would read as a whole.
 
     Raises:
         ConfigError: the file is there already, unless ``force``, or cannot be written.
     """
     try:
-        with path.open("wb" if force else "xb") as raw:
+        if path.exists() and not force:
+            raise ConfigError(f"{path}: it is there already; --force replaces it")
+        with _whole(path) as raw:
             if path.suffix == ".gz":
                 # without name and time, so that the same trace gives the same bytes
                 with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as zipped:
                     _write(trace, io.BufferedWriter(zipped))
             else:
                 _write(trace, raw)
-    except FileExistsError as error:
-        raise ConfigError(f"{path}: it is there already; --force replaces it") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[io.BufferedWriter]:
+    """A file that takes that place once all is written; a device or a pipe is written to as it is."""
+    if path.exists() and not path.is_file():
+        with path.open("wb") as raw:
+            yield raw
+        return
+    place = path.resolve()  # of a link, what it leads to
+    aside = place.with_name(f".{place.name}.{os.getpid()}")
+    try:
+        with aside.open("wb") as raw:
+            yield raw
+        aside.replace(place)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _write(trace: Trace, out: io.BufferedIOBase) -> None:
