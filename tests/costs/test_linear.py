@@ -94,3 +94,10 @@ def test_a_fit_over_more_terms_foretells_the_same() -> None:
     assert fitted.over(fitted.names) == fitted
     with pytest.raises(ValueError, match="no such term: fixed"):
         fitted.over(["bytes", "more"])
+
+
+def test_what_takes_no_time_is_certain() -> None:
+    """A term that a profile is older than has the factor 0, and may be all that there is of a point."""
+    older = Fit(("a",), (2.0,), ((0.1,),), 0.1).over(["a", "b"])
+    estimate = older.predict(np.array([0.0, 3.0]))
+    assert (estimate.seconds, estimate.low, estimate.high) == (0.0, 0.0, 0.0)

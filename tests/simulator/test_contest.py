@@ -1,10 +1,12 @@
 """Contenders by name, device profiles, and what a store makes of itself for a simulation."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from hotbunk.costs.anatomy import Anatomy
 from hotbunk.costs.dissect import dissect
@@ -133,6 +135,36 @@ def test_files_that_are_no_profile(tmp_path: Path) -> None:
     (tmp_path / "new.json").write_text('{"format": 99}')
     with pytest.raises(ConfigError, match=r"new\.json: format 99, this hotbunk knows 3; update hotbunk"):
         profile.read(str(tmp_path / "new.json"))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "why"),
+    [
+        ("memory", -5, "memory is -5; it must be at least 0"),
+        ("latency", -1, "latency is -1; it must be at least 0"),
+        ("restart.rate", 0, "restart.rate is 0; it must be above 0"),
+        ("roofline.device.read", {}, "roofline.device.read is empty; something must be in it"),
+        ("roofline.host.multiply.F16", 0, "roofline.host.multiply.F16 is 0; it must be above 0"),
+        ("roofline.h2d_pageable", 0, "roofline.h2d_pageable is 0; it must be above 0"),
+        ("models.half.fits.load.factors", [0.0] * 5, "models.half.fits.load.factors are all 0; nothing takes no time"),
+        ("models.half.fits.load.factors", [-1.0] * 5, "models.half.fits.load.factors.0 is -1; it must be at least 0"),
+        ("models.half.anatomy.layers", [], "models.half.anatomy.layers is empty; something must be in it"),
+    ],
+)
+def test_numbers_that_no_machine_has(place: str, value: object, why: str, tmp_path: Path) -> None:
+    made = profile.read("h100")
+    path, half = tmp_path / "mine.json", next(iter(made.models.values()))
+    profile.write(structs.replace(made, models={"half": half}), path)
+    text = json.loads(path.read_text())
+    *keys, last = place.split(".")
+    part = text
+    for key in keys:
+        part = part[key]
+    assert last in part
+    part[last] = value
+    path.write_text(json.dumps(text))
+    with pytest.raises(ConfigError, match=re.escape(f"mine.json: is no device profile ({why})")):
+        profile.read(str(path))
 
 
 # ---------------------------------------------------------------- prices

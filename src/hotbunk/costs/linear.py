@@ -123,7 +123,7 @@ class Fit:
     def deviation(self, row: Array) -> float:
         """How uncertain the expected time is, relative to itself; the spread of single measurements is not in it."""
         seconds = float(row @ self._factors)
-        return sqrt(max(float(row @ self._covariance @ row), 0.0)) / seconds
+        return sqrt(max(float(row @ self._covariance @ row), 0.0)) / seconds if seconds else 0.0
 
     def predict(self, row: Array) -> Estimate:
         """What a point takes.

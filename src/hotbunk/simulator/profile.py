@@ -26,6 +26,7 @@ from hotbunk.costs.roofline import Roofline
 from hotbunk.errors import ConfigError
 from hotbunk.simulator.moving import Restart
 from hotbunk.simulator.pace import Delays
+from hotbunk.simulator.sound import check
 
 __all__ = ["Profile", "Profiled", "names", "read", "write"]
 
@@ -95,7 +96,7 @@ def read(which: str) -> Profile:
     """One of ``names``, or a file.
 
     Raises:
-        ConfigError: there is no such profile, or it is none, or a newer one.
+        ConfigError: there is no such profile, or it is none, or a newer one, or a number in it is none to reckon with.
     """
     if which in names():
         text = _folder().joinpath(f"{which}.json").read_bytes()
@@ -113,6 +114,7 @@ def read(which: str) -> Profile:
                 f"{which}: format {version}, this hotbunk knows {FORMAT}; update hotbunk, or make it anew"
             )
         profile = msgspec.json.decode(text, type=Profile)
+        check(profile)
         models = {name: model.current for name, model in profile.models.items()}
         return msgspec.structs.replace(profile, models=models)
     except (msgspec.DecodeError, ValueError) as error:
