@@ -192,6 +192,19 @@ def test_offers_begin_with_the_most_that_fits() -> None:
     assert [place.layers for place in offers(eight, 4096, 1, 0)] == [0]
 
 
+def test_what_the_host_cannot_hold_is_not_offered(setting: Setting) -> None:
+    """Contexts take 72 GiB, 2 for each block: 48 are enough for no more than 24 blocks on the host."""
+    big = replace(setting, context=1 << 17, slots=4, budget=70 * GIB)
+    small = replace(big, profile=structs.replace(big.profile, host=48 * GIB))
+    layers, fewer = ([p.layers for p in each.case("priced", TRACE).subjects[0].placements] for each in (big, small))
+    assert (layers, fewer) == ([30, 28, 18, 9, 0], [30, 28, 18])
+    huge = replace(big, context=1 << 30)
+    with pytest.raises(ConfigError, match=r"a: 4 slots of 1073741824 tokens take at least \S+ TiB of host memory, of"):
+        huge.run("priced", TRACE)
+    unknown = replace(huge, profile=structs.replace(huge.profile, host=0))
+    assert unknown.case("priced", TRACE).subjects[0].placements[-1].layers == 0
+
+
 def test_models_of_a_live_server_stand_as_they_do_there(setting: Setting) -> None:
     eight = setting.models["a"]
     standing = {"a": Standing((price(eight, 20, 2048, 3),), 7.0, 0.5)}

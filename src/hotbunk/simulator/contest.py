@@ -28,6 +28,7 @@ from hotbunk.simulator.moving import Live, Moving
 from hotbunk.simulator.profile import Profile
 from hotbunk.simulator.simulation import Subject
 from hotbunk.traces.trace import Trace
+from hotbunk.units import brief_size
 
 __all__ = ["WAYS", "Setting", "Standing", "contenders"]
 
@@ -78,7 +79,7 @@ class Setting:
         """Serve a trace by a contender; ``hear`` is told each decision.
 
         Raises:
-            ConfigError: there is none of that name.
+            ConfigError: as for ``case``.
         """
         policy, _ = self._contender(name)
         return self.case(name, trace).simulation(name, policy, hear).run()
@@ -87,7 +88,7 @@ class Setting:
         """A trace with what a contender is given to serve it with.
 
         Raises:
-            ConfigError: there is none of that name.
+            ConfigError: there is none of that name, or no placement of a model fits the host's memory.
         """
         policy, way = self._contender(name)
         own = name.partition("+")[0] in POLICIES
@@ -120,7 +121,7 @@ class Setting:
             live = self.standing[model]
             places, bounds = live.placements, (live.load, live.leave)
         else:
-            places = offers(self.models[model], self.context, parallel or self.slots, self.budget)
+            places = self._offers(model, parallel or self.slots)
             moves = MoveCosts(places[0], None if restarts else costs)
             bounds = moves.load, moves.leave
         places = places if splits else places[:1]
@@ -129,6 +130,18 @@ class Setting:
             again = [self.profile.restart.soonest(costs, place) + self.profile.restart.stop for place in places]
             found = tuple(replace(each, load=seconds) for each, seconds in zip(found, again, strict=True))
         return Subject(model, costs, places, rates=found, promise=self.promises.get(model, PROMISE), bounds=bounds)
+
+    def _offers(self, model: str, slots: int) -> tuple[Placement, ...]:
+        """What fits the budget, and the host's memory where the profile tells it."""
+        places, host = offers(self.models[model], self.context, slots, self.budget), self.profile.host
+        fitting = tuple(place for place in places if not host or place.host.total <= host)
+        if not fitting:
+            least = brief_size(min(place.host.total for place in places))
+            raise ConfigError(
+                f"{model}: {slots} slots of {self.context} tokens take at least {least} of host memory, "
+                f"of which {self.profile.name} has {brief_size(host)}; give a smaller context, or fewer slots"
+            )
+        return fitting
 
     @cached_property
     def _costs(self) -> dict[str, Costs]:
