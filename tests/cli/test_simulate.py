@@ -91,6 +91,10 @@ def test_a_refusal_is_where_the_explanation_ends(tmp_path: Path) -> None:
         (["--model", "big=1b", "--policy", "no"], "no policy 'no'"),
         (["--model", "big=1b", "--budget", "much"], "--budget much: not a size"),
         (["--model", "big=1b", "--quantum", "x"], "--quantum x: not a duration"),
+        (
+            ["--model", "big=1b", "--set", "big,2b"],
+            "--set big,2b: write it like MODEL,MODEL; the trace's models are big",
+        ),
         (["--model", "big=1b", "--explain", "8"], "the trace has 8 requests; give a row from 0"),
         (["--model", "big=1b", "--device-profile", "z"], "no device profile z"),
         (["--model", "big=1b", "--slo", "ttft=fast"], "--slo ttft=fast"),
@@ -105,3 +109,11 @@ def test_a_store_without_a_profile(trace: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no profile; make one with hotbunk profile"):
         arguments = ["simulate", str(trace), "--device-profile", "store", "--store", str(tmp_path / "s.sqlite")]
         CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+def test_models_of_a_set_of_llama_swap_stay_together(trace: Path) -> None:
+    given = (trace, "--models", "big=half", "--policy", "llama-swap+fast", "--json")
+    alone, together = (json.loads(call(*given, *sets)) for sets in ((), ("--set", "big,1b")))
+    assert together["about"]["llama-swap"] == "sets 1b + big"
+    loads = [made["runs"][0]["usage"]["loads"] for made in (alone, together)]
+    assert loads == [8, 2]

@@ -59,6 +59,7 @@ class Setting:
     model may expect. Models that are ``standing`` on a live server are taken from there by hotbunk's own policies;
     where others go is worked out by formula. Requests are ``announced`` with the lengths of their answers where a run
     is held against a replay, whose requests say them; policies are judged without, since users do not know them.
+    ``sets`` are llama-swap's, of models that may be there together.
     """
 
     profile: Profile
@@ -72,6 +73,7 @@ class Setting:
     promises: Mapping[str, Promise] = field(default_factory=dict)
     standing: Mapping[str, Standing] = field(default_factory=dict)
     announced: bool = False
+    sets: tuple[frozenset[str], ...] = ()
 
     def run(
         self, name: str, trace: Trace, hear: Callable[[float, actions.Decision], None] = lambda now, action: None
@@ -105,7 +107,8 @@ class Setting:
             raise ConfigError(f"no policy {name!r}; there are {known}, each also with +fast or +restart behind it")
         if plain in POLICIES:
             return POLICIES[plain](self.bound, self.quantum), way or "fast"
-        return BASELINES[plain](), way or "restart"
+        options = {"sets": self.sets} if plain == "llama-swap" else {}
+        return BASELINES[plain](**options), way or "restart"
 
     def _moving(self, way: str) -> Moving:
         if way == "restart":

@@ -28,7 +28,9 @@ def simulate(
     traces: Annotated[list[Path], typer.Argument(help="Files, taken together as one trace.", show_default=False)],
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", help="NAME=SHAPE[:TYPE], or NAME=FILE.gguf: what a name in the trace stands for."),
+        typer.Option(
+            "--model", "--models", help="NAME=SHAPE[:TYPE], or NAME=FILE.gguf: what a name in the trace stands for."
+        ),
     ] = None,
     device_profile: Annotated[str, typer.Option(help="A shipped profile, a file, or store[:DEVICE].")] = "h100",
     policy: Annotated[str, typer.Option(help="Policies, like priced,ollama+fast; or all.")] = "priced",
@@ -41,6 +43,10 @@ def simulate(
     quantum: Annotated[str, typer.Option(help="How long a turn lasts while others wait.")] = "2s",
     max_wait: Annotated[str, typer.Option(help="The bound on waiting.")] = "120s",
     max_queue: Annotated[int, typer.Option(min=1, help="Most requests that may wait.")] = 512,
+    together: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="MODEL,MODEL", help="Models that llama-swap may have loaded together."),
+    ] = None,
     slo: Annotated[list[str] | None, typer.Option(help="Like ttft=2s,tpot=100ms, or MODEL:ttft=30s.")] = None,
     speed: Annotated[float, typer.Option(help="So many times as fast.")] = 1.0,
     until: Annotated[str | None, typer.Option(help="What arrives before that, like 10m.", show_default="all")] = None,
@@ -65,7 +71,7 @@ def simulate(
     """
     # here and not above: they bring NumPy, SciPy and libllama with them, which --help can do without
     from hotbunk.cli.simulate.explain import Listener
-    from hotbunk.cli.simulate.subjects import anatomies, profile
+    from hotbunk.cli.simulate.subjects import anatomies, profile, sets
     from hotbunk.costs.rates import Promise
     from hotbunk.outcomes.slo import Slos
     from hotbunk.scheduler import Bound
@@ -89,6 +95,7 @@ def simulate(
         bound,
         duration("--quantum", quantum) or 0.0,
         {name: Promise(slos.of(name).ttft, slos.of(name).tpot) for name in trace.models},
+        sets=sets(trace.models, together or []),
     )
     names = contenders() if policy == "all" else [name.strip() for name in policy.split(",")]
     listener = Listener(trace, explain)
@@ -120,12 +127,14 @@ def _show(runs: list[Run], slos: Slos, setting: Setting, as_json: bool) -> None:
 def _about(setting: Setting) -> list[tuple[str, str]]:
     machine = setting.profile
     kind = "" if machine.measured else " (constructed)"
+    sets = "; ".join(" + ".join(sorted(each)) for each in setting.sets)
     memory = "all" if setting.host == float("inf") else brief_size(int(setting.host))
     return [
         ("device", f"{machine.name}{kind}: {machine.note}"),
         ("budget", f"{brief_size(setting.budget)}; host store {memory}"),
         ("slots", f"{setting.slots} of {setting.context} tokens for each model"),
         ("models", ", ".join(f"{name} {brief_size(each.weights)}" for name, each in setting.models.items())),
+        *([("llama-swap", f"sets {sets}")] if sets else []),
     ]
 
 

@@ -16,7 +16,7 @@ from hotbunk.simulator.stored import stored
 from hotbunk.study.described import described
 from hotbunk.study.shapes import SHAPES, TYPES, named
 
-__all__ = ["anatomies", "profile"]
+__all__ = ["anatomies", "profile", "sets"]
 
 
 def profile(which: str, store: Path | None) -> Profile:
@@ -48,6 +48,21 @@ def anatomies(models: Sequence[str], given: Sequence[str], machine: Profile) -> 
             f"(shapes: {', '.join(SHAPES)}) or --model {missing[0]}=FILE.gguf"
         )
     return {model: _anatomy(model, said.get(model, model), machine) for model in models}
+
+
+def sets(models: Sequence[str], given: Sequence[str]) -> tuple[frozenset[str], ...]:
+    """llama-swap's sets, each with commas between its models.
+
+    Raises:
+        ConfigError: the trace does not ask for one of them.
+    """
+    found = []
+    for text in given:
+        names = frozenset(name.strip() for name in text.split(","))
+        if names - set(models):
+            raise ConfigError(f"--set {text}: write it like MODEL,MODEL; the trace's models are {', '.join(models)}")
+        found.append(names)
+    return tuple(found)
 
 
 def _pair(text: str) -> tuple[str, str]:
