@@ -65,6 +65,28 @@ def test_figures_are_printed_and_written(
     assert "hush" not in files["page"].read_text()
 
 
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--csv", "."), "--csv .: it is a folder; give a file"),
+        (("--page", "."), "--page .: it is a folder; give a file"),
+        (("--parquet", "trace.csv"), "--parquet trace.csv: it is a file; give a folder"),
+        (("--page", "x.html", "--to", "0"), "--to 0 is not after --from 0; give a later one"),
+        (("--until", "0"), "--until 0: nothing arrives before that; give more"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_sent(
+    options: tuple[str, ...],
+    why: str,
+    trace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(trace.parent)
+    assert replay(monkeypatch, trace, "--url", "http://127.0.0.1:1", *options) == 1
+    assert capsys.readouterr().err == f"hotbunk: error: {why}\n"
+
+
 def test_json_has_all_that_is_printed(
     server: tuple[Fake, str], trace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,13 +1,16 @@
 """``hotbunk simulate``, as a user would call it."""
 
 import json
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
-from hotbunk.cli import app
+from hotbunk.cli import app, figures
 from hotbunk.errors import ConfigError
+from hotbunk.simulator.contest import Setting
 
 
 @pytest.fixture
@@ -109,6 +112,49 @@ def test_a_store_without_a_profile(trace: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no profile; make one with hotbunk profile"):
         arguments = ["simulate", str(trace), "--device-profile", "store", "--store", str(tmp_path / "s.sqlite")]
         CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--policy", "timeslice,nope"], "no policy 'nope'"),
+        (["--csv", "."], "--csv .: it is a folder; give a file"),
+        (["--page", "."], "--page .: it is a folder; give a file"),
+        (["--parquet", "turns.csv"], "--parquet turns.csv: it is a file; give a folder"),
+        (["--parquet", "one.parquet", "--policy", "fifo,lru"], "--parquet one.parquet: it is a file; give a folder"),
+    ],
+)
+def test_what_cannot_end_well_does_not_begin(
+    options: list[str], why: str, trace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trace.parent)
+    Path("one.parquet").write_text("")
+    monkeypatch.setattr(Setting, "run", lambda *arguments: pytest.fail("it has begun"))
+    with pytest.raises(ConfigError, match=why):
+        CliRunner().invoke(app, ["simulate", str(trace), "--model", "big=1b", *options], catch_exceptions=False)
+
+
+def test_a_folder_without_rights_is_seen_early(trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = trace.parent / "closed"
+    closed.mkdir()
+    monkeypatch.setattr(figures, "os", SimpleNamespace(W_OK=os.W_OK, access=lambda path, mode: path != closed))
+    for option, path in (("--csv", closed / "x.csv"), ("--parquet", closed)):
+        with pytest.raises(ConfigError, match=f"{option} {path}: it cannot be written"):
+            CliRunner().invoke(app, ["simulate", str(trace), option, str(path)], catch_exceptions=False)
+
+
+def test_files_are_written_whatever_becomes_of_the_others(
+    trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise ConfigError("p: cannot be written: No space left on device")
+
+    monkeypatch.setattr("hotbunk.outcomes.files.write_requests", full)
+    made = tmp_path / "f.csv"
+    files = ["--parquet", str(tmp_path / "p"), "--csv", str(made), "--page", str(tmp_path / "x.html"), "--from", "1h"]
+    with pytest.raises(ConfigError, match=r"No space left on device; --from 3600: everything is over after \d+ s"):
+        CliRunner().invoke(app, ["simulate", str(trace), "--model", "big=1b", *files], catch_exceptions=False)
+    assert made.read_text().count("priced") == 3  # all requests, and those of two models
 
 
 def test_models_of_a_set_of_llama_swap_stay_together(trace: Path) -> None:

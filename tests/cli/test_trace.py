@@ -70,7 +70,11 @@ def test_show_and_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
         assert text in said
     assert page.read_text().count("data:image/svg+xml") == 4
     assert trace(monkeypatch, "show", made, "--plot", tmp_path / "absent" / "x.html") == 1
-    assert capsys.readouterr().err.endswith("x.html: cannot be written: No such file or directory\n")
+    early = capsys.readouterr()
+    assert "x.html: there is no folder" in early.err
+    assert trace(monkeypatch, "show", made, "--plot", tmp_path) == 1
+    assert f"--plot {tmp_path}: it is a folder; give a file" in capsys.readouterr().err
+    assert not early.out
 
 
 def test_bad_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

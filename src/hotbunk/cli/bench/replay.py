@@ -73,7 +73,7 @@ def replay(
     from hotbunk.outcomes.slo import Slos
 
     files = Files(parquet, csv, page, duration("--from", begin), duration("--to", end))
-    files.check()
+    files.check(runs=1)
     trace = _renamed(_cut(given(traces, skip_bad, speed), until), names or [])
     slos = Slos.read(slo or [], trace.models)
     prompts = _prompts(seed, tokens)

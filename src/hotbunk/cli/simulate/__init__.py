@@ -78,7 +78,8 @@ def simulate(
     from hotbunk.simulator.contest import Setting, contenders
 
     files = Files(parquet, csv, page, duration("--from", begin), duration("--to", end))
-    files.check()
+    names = contenders() if policy == "all" else list(dict.fromkeys(name.strip() for name in policy.split(",")))
+    files.check(runs=len(names))
     trace = given(traces, skip_bad, speed)
     if (stop := duration("--until", until)) is not None:
         trace = trace.until(stop)
@@ -97,11 +98,12 @@ def simulate(
         {name: Promise(slos.of(name).ttft, slos.of(name).tpot) for name in trace.models},
         sets=sets(trace.models, together or []),
     )
-    names = contenders() if policy == "all" else [name.strip() for name in policy.split(",")]
     listener = Listener(trace, explain)
+    for name in names:
+        setting.case(name, trace)  # what is wrong with one is told before any has run
     runs = []
     with Console(stderr=True).status("simulating") as status:
-        for name in dict.fromkeys(names):
+        for name in names:
             status.update(f"simulating {name}: {len(trace)} requests")
             runs.append(setting.run(name, trace, listener.hear))
             listener.tell(runs[-1])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hotbunk.cli.figures import writable
 from hotbunk.cli.trace.given import given
 from hotbunk.errors import ConfigError
 from hotbunk.extras import needs
@@ -35,6 +36,9 @@ def show(
     from hotbunk.traces.describe import describe
     from hotbunk.traces.page import page
 
+    if plot:
+        needs("matplotlib")
+        writable("--plot", plot)
     trace = given(traces, skip_bad, speed)
     if as_json:
         typer.echo(json.dumps({"name": trace.name, **asdict(describe(trace))}, indent=2))
@@ -48,7 +52,6 @@ def _plot(trace: Trace, path: Path) -> None:
     from hotbunk.report.render import html
     from hotbunk.traces.page import page
 
-    needs("matplotlib")
     try:
         path.write_text(html(page(trace)), encoding="utf-8")
     except OSError as error:
