@@ -73,6 +73,7 @@ def test_figures_are_printed_and_written(
         (("--parquet", "trace.csv"), "--parquet trace.csv: it is a file; give a folder"),
         (("--page", "x.html", "--to", "0"), "--to 0 is not after --from 0; give a later one"),
         (("--until", "0"), "--until 0: nothing arrives before that; give more"),
+        (("--map", "chat=good", "--map", "chat=busy"), "--map chat=busy: chat is good already; say it once"),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_is_sent(

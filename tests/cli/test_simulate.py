@@ -87,16 +87,28 @@ def test_a_refusal_is_where_the_explanation_ends(tmp_path: Path) -> None:
     ("given", "why"),
     [
         ([], "the trace asks for big: say what that is, like --model big=qwen3-8b:Q4_K_M"),
-        (["--model", "big=none"], "none: no such shape"),
+        (["--model", "big=none"], "--model big=none: no such shape; take one of .*, or a GGUF file"),
+        (["--model", "big=config.json"], "--model big=config.json: no such shape; take one of .*, or a GGUF file"),
+        (["--model", "big=1b", "--models", "big=half"], "--model big=half: big is 1b already; say it once"),
         (["--model", "big=qwen3-8b:Q1"], "no type Q1; take one of F16"),
         (["--model", "big"], "write it like NAME=qwen3-8b:Q4_K_M"),
         (["--model", "big=1b", "--model", "huge=1b"], "the trace's models are big, 1b"),
         (["--model", "big=1b", "--policy", "no"], "no policy 'no'"),
         (["--model", "big=1b", "--budget", "much"], "--budget much: not a size"),
+        (["--model", "big=1b", "--budget", "0"], "--budget 0: Input should be greater than 0"),
         (["--model", "big=1b", "--quantum", "x"], "--quantum x: not a duration"),
+        (["--model", "big=1b", "--quantum", "0"], "--quantum 0.0: Input should be greater than 0"),
+        (["--model", "big=1b", "--max-wait", "0s"], "--max-wait 0.0: Input should be greater than 0"),
+        (["--model", "big=1b", "--quantum", "9s", "--max-wait", "5s"], "quantum .9s. must not be longer than max_wait"),
+        (["--model", "big=1b", "--until", "0"], "--until 0: nothing arrives before that; give more"),
         (
             ["--model", "big=1b", "--set", "big,2b"],
             "--set big,2b: write it like MODEL,MODEL; the trace's models are big",
+        ),
+        (["--model", "big=1b", "--page", "p", "--to", "0"], "--to 0 is not after --from 0; give a later one"),
+        (
+            ["--model", "big=1b", "--context", "1000000000"],
+            "big: 4 slots of 1000000000 tokens take at least .* host memory",
         ),
         (["--model", "big=1b", "--explain", "8"], "the trace has 8 requests; give a row from 0"),
         (["--model", "big=1b", "--device-profile", "z"], "no device profile z"),
@@ -109,9 +121,11 @@ def test_bad_input_is_told_in_a_sentence(given: list[str], why: str, trace: Path
 
 
 def test_a_store_without_a_profile(trace: Path, tmp_path: Path) -> None:
+    store = tmp_path / "absent" / "s.sqlite"
     with pytest.raises(ConfigError, match="there is no profile; make one with hotbunk profile"):
-        arguments = ["simulate", str(trace), "--device-profile", "store", "--store", str(tmp_path / "s.sqlite")]
+        arguments = ["simulate", str(trace), "--device-profile", "store", "--store", str(store)]
         CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert not store.parent.exists()
 
 
 @pytest.mark.parametrize(
@@ -157,8 +171,15 @@ def test_files_are_written_whatever_becomes_of_the_others(
     assert made.read_text().count("priced") == 3  # all requests, and those of two models
 
 
+def test_an_explanation_is_not_in_the_json(trace: Path) -> None:
+    arguments = ["simulate", str(trace), "--models", "big=1b", "--explain", "2", "--json"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert json.loads(result.stdout)["runs"]
+    assert "request 2 for big" in result.stderr
+
+
 def test_models_of_a_set_of_llama_swap_stay_together(trace: Path) -> None:
-    given = (trace, "--models", "big=half", "--policy", "llama-swap+fast", "--json")
+    given = (trace, "--model", "big=half", "--policy", "llama-swap+fast", "--json")
     alone, together = (json.loads(call(*given, *sets)) for sets in ((), ("--set", "big,1b")))
     assert together["about"]["llama-swap"] == "sets 1b + big"
     loads = [made["runs"][0]["usage"]["loads"] for made in (alone, together)]

@@ -74,7 +74,7 @@ def replay(
 
     files = Files(parquet, csv, page, duration("--from", begin), duration("--to", end))
     files.check(runs=1)
-    trace = _renamed(_cut(given(traces, skip_bad, speed), until), names or [])
+    trace = _renamed(given(traces, skip_bad, speed, until), names or [])
     slos = Slos.read(slo or [], trace.models)
     prompts = _prompts(seed, tokens)
     _raise_limit()
@@ -150,14 +150,6 @@ def _rows(made: Replayed, slos: Slos) -> dict[str, Any]:
     return {**as_rows(summarise(made.run, slos)), "slo": asdict(slos), **how}
 
 
-def _cut(trace: Trace, until: str | None) -> Trace:
-    seconds = duration("--until", until)
-    cut = trace if seconds is None else trace.until(seconds)
-    if not len(cut):
-        raise ConfigError(f"--until {until}: nothing arrives before that; give more")
-    return cut
-
-
 def _renamed(trace: Trace, names: list[str]) -> Trace:
     """With the server's names; those of which nothing is asked are left out."""
     pairs = dict.fromkeys(trace.models, "")
@@ -166,6 +158,8 @@ def _renamed(trace: Trace, names: list[str]) -> Trace:
         if not new or old not in pairs:
             asked = ", ".join(trace.models)
             raise ConfigError(f"--map {text}: write TRACE_MODEL=SERVER_MODEL; the trace's models are {asked}")
+        if pairs[old]:
+            raise ConfigError(f"--map {text}: {old} is {pairs[old]} already; say it once")
         pairs[old] = new
     return trace.renamed({old: new for old, new in pairs.items() if new})
 

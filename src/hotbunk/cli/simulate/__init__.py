@@ -12,12 +12,13 @@ from rich.console import Console
 from hotbunk.cli.figures import Files, duration
 from hotbunk.cli.trace.given import given
 from hotbunk.errors import ConfigError
-from hotbunk.units import brief_size, parse_size
+from hotbunk.units import brief_size
 
 if TYPE_CHECKING:  # NumPy and SciPy, which --help can do without
     from hotbunk.outcomes import Run
     from hotbunk.outcomes.slo import Slos
     from hotbunk.simulator.contest import Setting
+    from hotbunk.simulator.profile import Profile
 
 __all__ = ["simulate"]
 
@@ -72,6 +73,7 @@ def simulate(
     # here and not above: they bring NumPy, SciPy and libllama with them, which --help can do without
     from hotbunk.cli.simulate.explain import Listener
     from hotbunk.cli.simulate.subjects import anatomies, profile, sets
+    from hotbunk.config import load
     from hotbunk.costs.rates import Promise
     from hotbunk.outcomes.slo import Slos
     from hotbunk.scheduler import Bound
@@ -80,21 +82,20 @@ def simulate(
     files = Files(parquet, csv, page, duration("--from", begin), duration("--to", end))
     names = contenders() if policy == "all" else list(dict.fromkeys(name.strip() for name in policy.split(",")))
     files.check(runs=len(names))
-    trace = given(traces, skip_bad, speed)
-    if (stop := duration("--until", until)) is not None:
-        trace = trace.until(stop)
+    # what serve would refuse, in the same words
+    limits = load(None, {"quantum": quantum, "max_wait": max_wait, "budget": budget, "host_memory": host_memory})
+    trace = given(traces, skip_bad, speed, until)
     slos = Slos.read(slo or [], trace.models)
     machine = profile(device_profile, store)
-    bound = Bound(duration("--max-wait", max_wait) or 0.0, max_queue)
     setting = Setting(
         machine,
         anatomies(trace.models, model or [], machine),
-        _budget(budget, machine.memory),
+        limits.budget or _budget(machine),
         context,
         slots,
-        (machine.host / 2 or float("inf")) if host_memory is None else _size("--host-memory", host_memory),
-        bound,
-        duration("--quantum", quantum) or 0.0,
+        (machine.host / 2 or float("inf")) if limits.host_memory is None else limits.host_memory,
+        Bound(limits.max_wait, max_queue),
+        limits.quantum,
         {name: Promise(slos.of(name).ttft, slos.of(name).tpot) for name in trace.models},
         sets=sets(trace.models, together or []),
     )
@@ -106,7 +107,8 @@ def simulate(
         for name in names:
             status.update(f"simulating {name}: {len(trace)} requests")
             runs.append(setting.run(name, trace, listener.hear))
-            listener.tell(runs[-1])
+            for line in listener.told(runs[-1]):
+                typer.echo(line, err=as_json)
     _show(runs, slos, setting, as_json)
     files.write(runs, slos, _about(setting), "Requests served in simulation")
 
@@ -140,14 +142,7 @@ def _about(setting: Setting) -> list[tuple[str, str]]:
     ]
 
 
-def _budget(given: str | None, memory: int) -> int:
-    if given is None and not memory:
+def _budget(machine: Profile) -> int:
+    if not machine.memory:
         raise ConfigError("--budget: the profile does not tell how much memory the device has; give a size, like 24GiB")
-    return int(memory * _SHARE) if given is None else _size("--budget", given)
-
-
-def _size(option: str, text: str) -> int:
-    try:
-        return parse_size(text)
-    except ValueError as error:
-        raise ConfigError(f"{option} {text}: {error}") from error
+    return int(machine.memory * _SHARE)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isnan
 
-import typer
-
 from hotbunk.errors import ConfigError
 from hotbunk.outcomes import Fate, Run
 from hotbunk.scheduler import actions
@@ -29,29 +27,31 @@ class Listener:
         if self._request is not None and self._concerns(action):
             self._heard.append((now, action))
 
-    def tell(self, run: Run) -> None:
-        """What the run decided on the request while it was on its way."""
-        if self._request is None:
-            return
-        row, out = self._request, run.outcomes
+    def told(self, run: Run) -> list[str]:
+        """What the run decided on the request while it was on its way, in lines; another run may be heard then."""
+        lines = [] if self._request is None else list(self._lines(run, self._request))
+        self._heard.clear()
+        return lines
+
+    def _lines(self, run: Run, row: int) -> Iterator[str]:
+        out = run.outcomes
         asked = self._trace[row]
         arrived, ended = float(out.arrived[row]), float(out.ended[row])
-        typer.echo(f"{run.name}: request {row} for {asked.model}, {asked.prompt} + {asked.output} tokens")
+        yield f"{run.name}: request {row} for {asked.model}, {asked.prompt} + {asked.output} tokens"
         if isnan(arrived):
-            typer.echo("  it never arrives: the request that it follows is not answered")
+            yield "  it never arrives: the request that it follows is not answered"
         else:
-            typer.echo(f"  {arrived:10.3f} s  it arrives")
+            yield f"  {arrived:10.3f} s  it arrives"
             fate = Fate(out.fate[row])
             for now, action in self._meanwhile(arrived, ended, fate):
-                typer.echo(f"  {now:10.3f} s  {_named(action)}: {action.reason}")
+                yield f"  {now:10.3f} s  {_named(action)}: {action.reason}"
             if fate == Fate.DONE:
-                typer.echo(f"  {float(out.first[row]):10.3f} s  its first token")
-                typer.echo(f"  {ended:10.3f} s  done")
+                yield f"  {float(out.first[row]):10.3f} s  its first token"
+                yield f"  {ended:10.3f} s  done"
             elif fate == Fate.REFUSED and not self._refusals():
-                typer.echo(f"  {arrived:10.3f} s  its prompt fits no slot: it is refused at once")
+                yield f"  {arrived:10.3f} s  its prompt fits no slot: it is refused at once"
             elif fate != Fate.REFUSED:
-                typer.echo(f"  it is {fate.name.lower()} when the run ends")
-        self._heard.clear()
+                yield f"  it is {fate.name.lower()} when the run ends"
 
     def _meanwhile(self, arrived: float, ended: float, fate: Fate) -> Iterator[tuple[float, actions.Decision]]:
         """What was decided until it was over; what fits no slot is refused when it comes, without a decision."""

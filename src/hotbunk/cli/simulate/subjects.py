@@ -7,14 +7,14 @@ from pathlib import Path
 
 from hotbunk.costs.anatomy import Anatomy
 from hotbunk.costs.dissect import dissect
-from hotbunk.costs.store import Store
+from hotbunk.costs.store import Store, default_path
 from hotbunk.errors import ConfigError
 from hotbunk.llama import gguf
 from hotbunk.simulator import profile as profiles
 from hotbunk.simulator.profile import Profile
 from hotbunk.simulator.stored import stored
 from hotbunk.study.described import described
-from hotbunk.study.shapes import SHAPES, TYPES, named
+from hotbunk.study.shapes import SHAPES, TYPES
 
 __all__ = ["anatomies", "profile", "sets"]
 
@@ -28,7 +28,10 @@ def profile(which: str, store: Path | None) -> Profile:
     place, _, device = which.partition(":")
     if place != "store":
         return profiles.read(which)
-    with Store(store) as kept:
+    path = store or default_path()
+    if not path.exists():  # it would be made
+        raise ConfigError(f"{path}: there is no profile; make one with hotbunk profile")
+    with Store(path) as kept:
         return stored(kept, device)
 
 
@@ -36,9 +39,13 @@ def anatomies(models: Sequence[str], given: Sequence[str], machine: Profile) -> 
     """The anatomy of each model of a trace, by what the command line says of it, or by its own name.
 
     Raises:
-        ConfigError: it is not said what one of them is, or that is nothing known.
+        ConfigError: it is not said what one of them is, or said twice, or that is nothing known.
     """
-    said = dict(_pair(each) for each in given)
+    said: dict[str, str] = {}
+    for name, what in map(_pair, given):
+        if name in said:
+            raise ConfigError(f"--model {name}={what}: {name} is {said[name]} already; say it once")
+        said[name] = what
     if strange := sorted(set(said) - set(models)):
         raise ConfigError(f"--model {strange[0]}=...: the trace's models are {', '.join(models)}")
     known = {*SHAPES, *machine.models}
@@ -80,6 +87,9 @@ def _anatomy(model: str, what: str, machine: Profile) -> Anatomy:
         [path] = gguf.find([Path(what)])
         return dissect(gguf.read(path), gguf.stem(path))
     shape, _, kind = what.partition(":")
+    if shape not in SHAPES:
+        known = ", ".join(dict.fromkeys([*SHAPES, *machine.models]))
+        raise ConfigError(f"--model {model}={what}: no such shape; take one of {known}, or a GGUF file")
     if kind and kind not in TYPES:
         raise ConfigError(f"--model {model}={what}: no type {kind}; take one of {', '.join(TYPES)}")
-    return dissect(described(named(shape), kind or None), what)
+    return dissect(described(SHAPES[shape], kind or None), what)

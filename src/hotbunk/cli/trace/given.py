@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from hotbunk.cli.figures import duration
 from hotbunk.errors import ConfigError
 
 if TYPE_CHECKING:  # NumPy, which --help can do without
@@ -17,11 +18,13 @@ if TYPE_CHECKING:  # NumPy, which --help can do without
 __all__ = ["given"]
 
 
-def given(paths: Sequence[Path], skip_bad: bool = False, speed: float = 1.0) -> Trace:
-    """Read files as one trace, ``speed`` times as fast; what is left out is told on the terminal.
+def given(paths: Sequence[Path], skip_bad: bool = False, speed: float = 1.0, until: str | None = None) -> Trace:
+    """Read files as one trace, ``speed`` times as fast, of which what arrives before ``until`` counts.
+
+    Rows that are left out are told on the terminal.
 
     Raises:
-        ConfigError: one cannot be read, a row is bad and not to be left out, or the speed is none.
+        ConfigError: one cannot be read, a row is bad and not to be left out, the speed is none, or nothing arrives.
     """
     from hotbunk.traces.read import read_all
 
@@ -30,4 +33,9 @@ def given(paths: Sequence[Path], skip_bad: bool = False, speed: float = 1.0) -> 
     found = read_all(paths, "skip" if skip_bad else "refuse")
     if found.skipped:
         typer.echo(f"hotbunk: {found.told}", err=True)
-    return found.trace if speed == 1 else found.trace.sped(speed)
+    trace = found.trace if speed == 1 else found.trace.sped(speed)
+    if (stop := duration("--until", until)) is not None:
+        trace = trace.until(stop)
+        if not len(trace):
+            raise ConfigError(f"--until {until}: nothing arrives before that; give more")
+    return trace
