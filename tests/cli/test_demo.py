@@ -32,7 +32,8 @@ def test_the_whole_story() -> None:
     assert max(map(len, done.stdout.splitlines())) <= 80
     moves = [tuple(line.split()[:2]) for line in bill.splitlines()[1:] if line.strip()]
     switch = [("unload", SMOL), ("load", GEMMA), ("unload", GEMMA), ("load", SMOL)]
-    assert moves == [("load", SMOL), *switch, ("suspend", SMOL), *switch, ("resume", SMOL)]
+    assert moves[-6:] == [("suspend", SMOL), *switch, ("resume", SMOL)]
+    assert moves[:-6] == [("load", SMOL), *switch * (len(moves[:-6]) // 4)]  # once, but on a very busy machine
 
 
 def test_ctrl_c_ends_it_at_once() -> None:
@@ -113,8 +114,8 @@ def test_it_says_so_when_the_answers_differ() -> None:
 
 
 def test_it_says_so_when_nothing_was_preempted() -> None:
-    with pytest.raises(HotbunkError, match="was over before it could be preempted"):
-        Server("a" * 60, "a" * 60, preemptions=0).tell()
+    with pytest.raises(HotbunkError, match="was over before it could be preempted, 3 times"):
+        Server(*["a" * 60] * 4, preemptions=0).tell()
 
 
 @pytest.mark.parametrize(("answer", "said"), [("refuse", "no room"), ("break", "broke off")])

@@ -23,6 +23,7 @@ __all__ = ["GEMMA", "SMOL", "Story"]
 SMOL, GEMMA = "smollm2", "gemma3"
 INTERRUPT = 40
 """Tokens of the long answer after which the other model is asked."""
+_TRIES = 3  # on a busy machine the long answer may be over before the question has arrived
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +104,18 @@ class Story:
         self._page.console.print(f"{', '.join(needs)}: there is room for one at a time.")
 
     async def _interrupted(self) -> Answer:
-        tale, urgent = Answer(), None
-        async for _ in self._hear(TALE, tale):
-            if urgent is None and len(tale.tokens) >= INTERRUPT:
-                urgent = asyncio.create_task(self._ask(PLANETS))
-        if urgent:
-            await urgent
-        return tale
+        for _ in range(_TRIES):
+            tale, urgent = Answer(), None
+            async for _ in self._hear(TALE, tale):
+                if urgent is None and len(tale.tokens) >= INTERRUPT:
+                    urgent = asyncio.create_task(self._ask(PLANETS))
+            if urgent:
+                await urgent
+            if tale.timings["preemptions"]:
+                return tale
+        raise HotbunkError(f"the long answer was over before it could be preempted, {_TRIES} times; nothing was shown")
 
     def _compare(self, whole: Answer, broken: Answer) -> None:
-        if not broken.timings["preemptions"]:
-            raise HotbunkError("the long answer was over before it could be preempted, so nothing was shown")
         if broken.tokens != whole.tokens:
             pairs = zip(whole.tokens, broken.tokens, strict=False)
             same = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
