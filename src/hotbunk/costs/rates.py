@@ -32,7 +32,7 @@ class Rates:
 
     def decode(self, sequences: int) -> float:
         """A step of so many sequences."""
-        return self.step + max(0, sequences - 1) * self.each
+        return self.step + (sequences - 1) * self.each if sequences > 1 else self.step
 
     @property
     def moves(self) -> float:

@@ -120,11 +120,12 @@ class Turns:
         now, first, budget = snapshot.now, owed.first, snapshot.budget
         if not (wanted := self._wanted(snapshot, first if forced else None)):
             return
-        rooms, least = Rooms(snapshot, partial(self._missed, snapshot)), min([m.minimum for m in wanted])
-        for model in wanted:
+        rooms, needs = Rooms(snapshot, partial(self._missed, snapshot)), [self._needs(snapshot, m) for m in wanted]
+        least = min(needs)
+        for model, needed in zip(wanted, needs, strict=True):
             if rooms.taken + least > budget:
                 return  # nothing is left for anybody
-            if rooms.taken + model.minimum > budget:
+            if rooms.taken + needed > budget:
                 continue  # those before it leave nothing
             if model.retry > now or not (model.id == first or owed.spare(cost(model, self.quantum))):
                 continue
@@ -133,6 +134,10 @@ class Turns:
             if room and (model.sought or _harmless(room, now)):
                 yield room
                 rooms.claim(room)
+
+    def _needs(self, snapshot: Snapshot, model: Model) -> int:
+        """The least bytes of the device that a room for it takes."""
+        return model.minimum
 
     def _room(self, snapshot: Snapshot, model: Model, rooms: Rooms, ends: Callable[[Model], float]) -> Room | None:
         """Where an absent model goes, and who leaves for it."""

@@ -19,7 +19,7 @@ from hotbunk.scheduler.agenda import Agenda, cost
 from hotbunk.scheduler.policies import Turns, Verdict
 from hotbunk.scheduler.room import Room, Rooms
 from hotbunk.scheduler.snapshot import Model, Phase, Sequence, Snapshot
-from hotbunk.scheduler.split import cession, cessions, gain, growth, split, switch
+from hotbunk.scheduler.split import cession, gain, growth, possible, split, switch
 from hotbunk.scheduler.steps import claim, enter, eviction
 from hotbunk.scheduler.urgency import begin, carried, dues, laxity, overdue, remaining
 
@@ -173,17 +173,25 @@ class Priced(Turns):
                 found[model.id] = gained
         return found
 
+    def _needs(self, snapshot: Snapshot, model: Model) -> int:
+        """Those of ``_place``."""
+        if snapshot.keeps or model.whole > snapshot.budget:
+            return model.minimum
+        return model.whole
+
     def _room(self, snapshot: Snapshot, model: Model, rooms: Rooms, ends: Callable[[Model], float]) -> Room | None:
         """All of it in others' place; or beside them with fewer layers (its own or one of theirs) if cheaper."""
         room = self._place(snapshot, model, rooms, ends)
         if not (room and room.victims and model.queue and model.rates):
             return room
         left = min(snapshot.free, snapshot.budget - snapshot.kept(model, rooms.models) - snapshot.used) - rooms.taken
+        if not possible(snapshot, model, left, rooms):
+            return room
         price = switch(snapshot, model, room.victims)
         if (cheapest := split(snapshot, model, left)) and cheapest[0] < price:
             price, room = cheapest[0], Room(model, cheapest[1], (), snapshot.now)
-        given = cession(snapshot, model, snapshot.once(cessions), rooms)
-        if given and given.price < price and self._delays_nobody(snapshot, model, given.model):
+        given = cession(snapshot, model, rooms, price)
+        if given and self._delays_nobody(snapshot, model, given.model):
             return Room(model, model.placements[0], (), snapshot.now, (given.model, given.placement))
         return room
 

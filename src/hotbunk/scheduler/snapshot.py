@@ -111,6 +111,11 @@ class Model(Value):
         return self.costs(self.placement or self.placements[0])
 
     @lazy
+    def best_pace(self) -> Rates:
+        """What it costs where it would best be."""
+        return self.costs(self.placements[0])
+
+    @lazy
     def way_out(self) -> float:
         """Seconds in which it leaves, the states of those who run carried out before."""
         return self.pace.unload + sum([s.prompt + s.made for s in self.running]) * self.pace.carry
@@ -208,6 +213,21 @@ class Model(Value):
     def minimum(self) -> int:
         """The least bytes of the device that it can do with."""
         return self.smallest.device.total
+
+    @lazy
+    def lesser(self) -> tuple[tuple[int, float, Placement], ...]:
+        """Placements with slots for those who run, that give back bytes of the device: how many, and what moves cost.
+
+        Those are the seconds of coming and going once.
+        """
+        running, here = len(self.running), self.bytes
+        less = [p for p in self.placements if p.slots >= running]
+        return tuple([(spared, self.costs(p).moves, p) for p in less if (spared := here - p.device.total) > 0])
+
+    @lazy
+    def spared(self) -> int:
+        """The most bytes that one of them gives back."""
+        return max([spared for spared, _, _ in self.lesser], default=0)
 
     @lazy
     def moves(self) -> float:

@@ -27,7 +27,7 @@ prompt within the promised TTFT, or what they take at the whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from hotbunk.costs.rates import Rates
@@ -36,7 +36,7 @@ from hotbunk.scheduler.room import Rooms
 from hotbunk.scheduler.snapshot import Model, Phase, Snapshot
 from hotbunk.scheduler.urgency import ANSWER, carried
 
-__all__ = ["Cession", "cession", "cessions", "gain", "growth", "split", "switch"]
+__all__ = ["Cession", "cession", "gain", "growth", "possible", "split", "switch"]
 
 
 class Cession(NamedTuple):
@@ -49,58 +49,73 @@ class Cession(NamedTuple):
 
 def switch(snapshot: Snapshot, model: Model, victims: Iterable[Model]) -> float:
     """Seconds that it takes to have all of a model in the place of others, with their coming back."""
-    price, new = _moves(snapshot, model, model.placements[0]), model.costs(model.placements[0])
-    rivals = sum(m.asking(snapshot.now) for m in snapshot.models.values() if m.id == model.id or not m.resident)
+    price, new = _coming(snapshot, model), model.best_pace
+    rivals = snapshot.once(_absent)
     for victim in victims:
         own = victim.asking(snapshot.now)
         again = (own and own / (own + rivals)) if victim.idle else 1.0
         carries = sum(carried(victim, s) for s in victim.running)
-        whole, promised = victim.costs(victim.placements[0]), victim.promise.ttft
+        whole, promised = victim.best_pace, victim.promise.ttft
         back = whole.load + victim.prompts * whole.token
         late = max(float(back > promised), own * (new.load + new.moves + back - promised))
-        price += again * (_moves(snapshot, victim, victim.placements[0]) + 2 * carries + late * promised)
+        price += again * (_coming(snapshot, victim) + 2 * carries + late * promised)
     return price
+
+
+def _absent(snapshot: Snapshot) -> float:
+    """Requests a second for models that are not there."""
+    now = snapshot.now
+    return sum([m.asking(now) for m in snapshot.models.values() if not m.resident])
 
 
 def split(snapshot: Snapshot, model: Model, room: int) -> tuple[float, Placement] | None:
     """The cheapest placement within ``room`` bytes that keeps everyone's promise, and its price."""
-    beside = _busy(snapshot, model)
+    beside, lost = _busy(snapshot, model), _losses(model, snapshot.now)
     found = [
-        (_moves(snapshot, model, each) + loss(model, each, model.placements[0], snapshot.now), each)
+        (_moves(snapshot, model, each) + lost(each), each)
         for each in model.placements[1:]
         if each.device.total <= room and _kept(model, each, beside)
     ]
     return min(found, key=lambda pair: pair[0], default=None)
 
 
-def cessions(snapshot: Snapshot) -> list[Cession]:
-    """What each resident could do without, the cheapest first."""
-    found = []
-    for model in snapshot.residents:
-        here, still = model.placement, model.phase is Phase.READY and not (model.suspending or model.keep)
-        if here and still and model.rates and model.over <= snapshot.now:
-            for less in model.placements:
-                if less.device.total < model.bytes and less.slots >= len(model.running):
-                    moves = model.costs(less).moves * model.bytes / snapshot.budget
-                    price = moves + loss(model, less, here, snapshot.now)
-                    found.append(Cession(price, model, less))
-    return sorted(found, key=lambda each: each.price)
+def possible(snapshot: Snapshot, model: Model, room: int, rooms: Rooms) -> bool:
+    """Whether ``room`` bytes have a place for less than all of a model, or a resident could give up enough for it."""
+    missing = rooms.missing(model.placements[0])
+    return model.minimum <= room or any(m.spared >= missing for m in snapshot.once(_ceding))
 
 
-def cession(snapshot: Snapshot, model: Model, found: Iterable[Cession], rooms: Rooms) -> Cession | None:
-    """The cheapest that makes room for all of a model and keeps everyone's promise."""
+def cession(snapshot: Snapshot, model: Model, rooms: Rooms, below: float) -> Cession | None:
+    """The cheapest that makes room for all of a model for less than ``below``, and keeps everyone's promise."""
     whole = model.placements[0]
     if whole.device.total + snapshot.kept(model, rooms.models) > snapshot.budget:
         return None
-    missing, costs = rooms.missing(whole), model.costs(whole)
-    newcomer = costs.decode(min(len(model.queue), whole.slots)), model.promise.tpot
-    for each in found:
-        other = each.model
-        may = other.id not in rooms.leaving and other.priority <= model.priority
-        enough = other.bytes - each.placement.device.total >= missing
-        if may and enough and _kept(other, each.placement, [*_busy(snapshot, other), newcomer]):
-            return each._replace(price=each.price + _moves(snapshot, model, whole))
-    return None
+    best, missing, coming = None, rooms.missing(whole), _coming(snapshot, model)
+    for other in snapshot.once(_ceding):
+        if other.spared < missing or other.id in rooms.leaving or other.priority > model.priority:
+            continue
+        share = other.bytes / snapshot.budget
+        enough = [(moves * share, less) for spared, moves, less in other.lesser if spared >= missing]
+        if not (near := [(moves, less) for moves, less in enough if moves + coming < below]):
+            continue  # whatever it loses besides
+        lost, beside = _losses(other, snapshot.now), _beside(snapshot, other, model)
+        for moves, less in near:
+            price = moves + max(0.0, lost(less)) + coming
+            if price < below and _kept(other, less, beside):
+                best, below = Cession(price, other, less), price
+    return best
+
+
+def _ceding(snapshot: Snapshot) -> list[Model]:
+    """Residents that may be made smaller now."""
+    ready = [m for m in snapshot.residents if m.phase is Phase.READY and m.rates and m.over <= snapshot.now]
+    return [m for m in ready if not (m.suspending or m.keep)]
+
+
+def _beside(snapshot: Snapshot, model: Model, newcomer: Model) -> list[tuple[float, float]]:
+    """Steps and promised TPOTs of those who are busy beside a model once another one, whole, has come."""
+    step = newcomer.best_pace.decode(min(len(newcomer.queue), newcomer.placements[0].slots))
+    return [*_busy(snapshot, model), (step, newcomer.promise.tpot)]
 
 
 def growth(snapshot: Snapshot, model: Model) -> Placement | None:
@@ -108,22 +123,25 @@ def growth(snapshot: Snapshot, model: Model) -> Placement | None:
     here, larger = model.placement, model.best(model.bytes + snapshot.free)
     if here is None or larger is None or larger.slots < here.slots or larger.device.total <= here.device.total:
         return None
-    return larger if loss(model, here, larger, snapshot.now) > model.costs(larger).load else None
+    return larger if -_losses(model, snapshot.now)(larger) > model.costs(larger).load else None
 
 
-def loss(model: Model, placement: Placement, than: Placement, now: float) -> float:
-    """Seconds by which the requests that would share a turn take longer at a placement than at another one."""
+def _losses(model: Model, now: float) -> Callable[[Placement], float]:
+    """Seconds by which the requests that would share a turn take longer at a placement than where the model is now.
+
+    If it is absent, than at the whole.
+    """
     count = len(model.queue) + len(model.running) + model.asking(now) * model.promise.ttft
-    return count * (_each(model, placement, count) - _each(model, than, count))
+    here = _each(model, model.placement or model.placements[0], count)
+    return lambda placement: count * (_each(model, placement, count) - here)
 
 
 def gain(snapshot: Snapshot, model: Model, victims: Iterable[Model]) -> float:
     """Seconds saved if a split model comes back whole in the place of others; ``snapshot`` is without it."""
-    whole, left = model.costs(model.placements[0]), model.pace
+    whole, left = model.best_pace, model.pace
     prompts = [s.prompt for s in model.queue if not s.started]
     kept = sum(_broken(model, left, n) - _broken(model, whole, n, left.unload + whole.load) for n in prompts)
-    assert model.placement
-    lost = loss(model, model.placement, model.placements[0], snapshot.now)
+    lost = -_losses(model, snapshot.now)(model.placements[0])
     return lost + kept - switch(snapshot, model, victims)
 
 
@@ -141,12 +159,18 @@ def _each(model: Model, placement: Placement, count: float) -> float:
 
 
 def _moves(snapshot: Snapshot, model: Model, placement: Placement) -> float:
+    """Seconds of the device that coming and going once take of its memory's time."""
     return model.costs(placement).moves * placement.device.total / snapshot.budget
+
+
+def _coming(snapshot: Snapshot, model: Model) -> float:
+    """The same for all of it."""
+    return model.best_pace.moves * model.whole / snapshot.budget
 
 
 def _kept(model: Model, placement: Placement, others: Sequence[tuple[float, float]]) -> bool:
     """Whether a model at a placement keeps its promise, and ``others`` theirs: their steps and TPOTs, in seconds."""
-    costs, whole = model.costs(placement), model.costs(model.placements[0])
+    costs, whole = model.costs(placement), model.best_pace
     at_once = min(len(model.queue) + len(model.running), placement.slots)
     cycle = costs.decode(at_once) + sum(step for step, _ in others)
     longest = max((s.prompt for s in model.queue if not s.started), default=0)
