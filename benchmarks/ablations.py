@@ -120,12 +120,12 @@ def main() -> int:
     with ProcessPoolExecutor(arguments.jobs) as pool:
         for found in pool.map(judged, *zip(*jobs, strict=True)):
             rows += found
-            print(".", end="", flush=True)
+            print(".", end="", file=sys.stderr, flush=True)
     with (arguments.out / "ablations.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    print()
+    print(file=sys.stderr)
     for form in dict.fromkeys(row["form"] for row in rows):
         more = np.array([row["more"] for row in rows if row["form"] == form])
         print(f"{form:32} mean {more.mean():+6.1f}   least {more.min():+6.1f}   most {more.max():+6.1f}")

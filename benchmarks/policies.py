@@ -7,7 +7,7 @@
 A *case* is a trace with its models (below), a budget and an SLO. For each case and contender the trace is served at
 growing speeds; the **capacity** is the highest speed up to which 90 % of the requests meet their SLO, found by
 bisection between the last speed that is carried and the first that is not. Writes ``curves.csv`` (every run that was
-made) and ``capacity.csv``, and prints as it goes; at the end all capacities side by side, and how long requests wait
+made) and ``capacity.csv``, and tells of each as it goes; prints all capacities side by side, and how long requests wait
 with the default policy and with the best baseline, at the speed that this one just carries.
 """
 
@@ -128,7 +128,7 @@ def main() -> int:
             rows += found
             carried.append(best := found[-1])
             line = (best["trace"], best["profile"], best["gib"], best["slo"], best["policy"], best["capacity"])
-            print("{:10} {:10} {:3} GiB {:12} {:22} {:7.3f}".format(*line), flush=True)
+            print("{:10} {:10} {:3} GiB {:12} {:22} {:7.3f}".format(*line), file=sys.stderr)
     _table(arguments.out / "curves.csv", rows)
     _table(arguments.out / "capacity.csv", _last(rows))
     for profile, slo in dict.fromkeys((each["profile"], each["slo"]) for each in carried):

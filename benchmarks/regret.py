@@ -80,15 +80,16 @@ def main() -> int:
     with ProcessPoolExecutor(arguments.jobs) as pool:
         for found in pool.map(work, drawn(arguments.cases, arguments.seed, arguments.profile.split(","))):
             rows += found
-            print(".", end="", flush=True)
+            print(".", end="", file=sys.stderr, flush=True)
     with (arguments.out / "regret.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows({key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()} for row in rows)
     command = shlex.join(["python", "benchmarks/regret.py", *sys.argv[1:]])
-    text = "\n".join([command, "", *told(rows)])
-    (arguments.out / "regret.txt").write_text(text + "\n")
-    print(f"\n{text}")
+    text = "\n".join(told(rows))
+    (arguments.out / "regret.txt").write_text(f"# {command}\n\n{text}\n")
+    print(file=sys.stderr)
+    print(text)
     return 0
 
 

@@ -64,14 +64,14 @@ def main() -> int:
     with ProcessPoolExecutor(arguments.jobs) as pool:
         for found in pool.map(capacity, *zip(*jobs, strict=True)):
             rows.append(found[-1])
-            print("{trace:8} {gib:3} GiB {policy:22} {capacity:7.3f}".format(**rows[-1]), flush=True)
+            print("{trace:8} {gib:3} GiB {policy:22} {capacity:7.3f}".format(**rows[-1]), file=sys.stderr)
     with (arguments.out / "capacity.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, OUR, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
-    told = "\n".join([f"# python benchmarks/unseen.py {shlex.join(sys.argv[1:])}", *_compared(rows, policies)])
-    told += "\n\n" + "\n".join(_capacities(rows, policies))
-    (arguments.out / "unseen.txt").write_text(told + "\n")
+    told = "\n".join([*_compared(rows, policies), "", *_capacities(rows, policies)])
+    command = shlex.join(["python", "benchmarks/unseen.py", *sys.argv[1:]])
+    (arguments.out / "unseen.txt").write_text(f"# {command}\n\n{told}\n")
     print(told)
     return 0
 
