@@ -46,7 +46,7 @@ def measure(
         ConfigError: the results cannot be written.
     """
     fitting = sorted({min(length, stage.trained[model]) for length in lengths if length > _ROOM})
-    return go(list(_Lengths(stage, model, fitting).points(shares, repeats)), results, clock, say)
+    return len(go(list(_Lengths(stage, model, fitting).points(shares, repeats)), results, clock, say))
 
 
 class _Lengths:

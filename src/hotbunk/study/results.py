@@ -2,7 +2,7 @@
 
 Each table has a journal of JSON lines (``offload.jsonl``), which is the truth: a run that is cut short leaves what it
 has, and goes on with it later. ``export`` writes each table as Parquet and CSV, too. A row says by its key which point
-it belongs to; the rows of one point are written together, so that a point is there whole or not at all.
+it belongs to; what is measured of a point at a time is written together, so that it is there whole or not at all.
 """
 
 from __future__ import annotations
