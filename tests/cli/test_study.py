@@ -147,7 +147,10 @@ def test_resuming_measures_what_is_asked_beyond_what_is_there(
     assert [(row["layers"], row["output"]) for row in grid] == [(layers, 12) for layers in range(LAYERS, -1, -1)]
     assert [(row["layers"], row["output"]) for row in checks] == [(5, 8), (4, 8)]
     assert [(row["layers"], row["sequences"]) for row in new["concurrency"]] == [(n, 2) for n in (5, 4, 2, 1, 0)]
-    assert [(row["tokens"], row["times"], row["run_tokens"]) for row in new["preemption"]] == [(40, 1, 6), (80, 1, 6)] * 2
+    assert [(row["tokens"], row["times"], row["run_tokens"]) for row in new["preemption"]] == [
+        (40, 1, 6),
+        (80, 1, 6),
+    ] * 2
     assert not new["context"] and not new["memory"]
 
 

@@ -13,12 +13,15 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
+from hotbunk.cli.study.order import make_report
 from hotbunk.errors import ConfigError, OutOfMemory
 from hotbunk.measure.wire import Outrun
 from hotbunk.study import results as module
+from hotbunk.study.environment import enter
 from hotbunk.study.offload import further
 from hotbunk.study.pace import Clock, Point, go
 from hotbunk.study.results import Results, Row
+from tests.study.machine import SESSION, about
 
 
 def test_rows_are_there_again_when_the_folder_is_opened_anew(tmp_path: Path) -> None:
@@ -88,6 +91,43 @@ def test_a_note_takes_the_place_of_the_last(tmp_path: Path) -> None:
     assert Results(tmp_path).notes == {"offload": "no time for 1 points", "bus": "left out"}
     results.note("offload")
     assert Results(tmp_path).notes == {"bus": "left out"}
+
+
+# ---------------------------------------------------------------- which models
+
+
+def test_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    older, one, other = {"model": "a"}, {"model": "a", "content": "01"}, {"model": "a", "content": "02"}
+    results = Results(tmp_path / "one")
+    enter(results, one)
+    enter(results, one)
+    enter(results, older)
+    assert results.rows("models") == [one]
+    with pytest.raises(ConfigError, match="its results of a come from another file of that name; give another --out"):
+        enter(results, other)
+    enter(results, {**other, "model": "b"})
+    early = Results(tmp_path / "early")
+    enter(early, older)
+    enter(early, other)
+    assert early.rows("models") == [older]
+
+
+@pytest.mark.parametrize("fault", ["machine", "model"])
+def test_a_report_of_what_does_not_belong_together_writes_nothing(fault: str, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("first", "second", "third")]
+    for folder in folders:
+        other = folder.name == "third"
+        results = Results(folder)
+        results.add("sessions", [{**SESSION, "threads": 7 if other and fault == "machine" else 15}])
+        enter(results, {**about("qwen3-8b"), "content": "02" if other and fault == "model" else "01"})
+    said = r"different set-ups \(threads" if fault == "machine" else "different files named qwen3-8b"
+    for out in (folders[0], tmp_path / "new"):
+        with pytest.raises(ConfigError, match=said):
+            make_report(folders, out)
+    assert sorted(tmp_path.iterdir()) == sorted(folders)
+    assert [path.name for path in sorted(folders[0].iterdir())] == ["models.jsonl", "sessions.jsonl"]
+    make_report(folders[:2], tmp_path / "new")
+    assert len(Results(tmp_path / "new").rows("models")) == 1
 
 
 # ---------------------------------------------------------------- the pace

@@ -14,7 +14,7 @@ from hotbunk.errors import EngineError, UnusableModel
 from hotbunk.measure.filling import fill
 from hotbunk.measure.wire import worker
 from hotbunk.study import bus, concurrency, context, offload, preemption
-from hotbunk.study.environment import check_in
+from hotbunk.study.environment import check_in, enter
 from hotbunk.study.pace import Clock, Say
 from hotbunk.study.preemption import Pair, Way
 from hotbunk.study.results import Results
@@ -94,7 +94,7 @@ class Study:
         """Do them all; a task that fails is noted, and the others go on.
 
         Raises:
-            ConfigError: the results cannot be written, or come from another machine.
+            ConfigError: the results cannot be written, or come from another machine or other models.
         """
         for number, task in enumerate(tasks):
             if clock.over:
@@ -170,8 +170,7 @@ class Study:
         with stage(self.device, self.threads, subjects, *options) as opened:
             check_in(self.results, opened.wire.hello)
             for subject in subjects.values():
-                if not self.results.rows("models", model=subject.name):
-                    self.results.add("models", [subject.row])
+                enter(self.results, subject.row)
             yield opened
 
     def _waited(self, opened: Stage) -> None:

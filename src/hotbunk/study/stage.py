@@ -17,8 +17,9 @@ from time import monotonic, perf_counter, time
 
 from hotbunk.costs.anatomy import Anatomy, Share
 from hotbunk.costs.dissect import dissect
+from hotbunk.costs.fingerprint import content
 from hotbunk.costs.steps import PAD
-from hotbunk.errors import EngineError
+from hotbunk.errors import EngineError, UnusableModel
 from hotbunk.llama.gguf import Gguf, read
 from hotbunk.measure.wire import Wire, prompt, worker
 from hotbunk.placement import Placement
@@ -51,7 +52,15 @@ class Subject:
 
     @property
     def row(self) -> Row:
-        """What a report says of it: sizes in bytes; ``head`` counts as read for each token."""
+        """What is noted of it: sizes in bytes; ``head`` counts as read for each token; ``content`` tells files apart.
+
+        Raises:
+            UnusableModel: the file cannot be read any more.
+        """
+        try:
+            mark = content(self.gguf.files)
+        except OSError as error:
+            raise UnusableModel(f"{self.path}: cannot be read: {error.strerror}") from error
         return {
             "model": self.name,
             "type": self.gguf.quantisation,
@@ -63,6 +72,7 @@ class Subject:
             "kv_token": self.gguf.kv_bytes(1000) // 1000,
             "experts": self.gguf.experts,
             "context": self.gguf.context,
+            "content": mark,
         }
 
     def read(self, layers: int, sequences: int = 1) -> tuple[float, float]:
