@@ -41,9 +41,11 @@ def measure(
     """Measure all that is not there yet; returns for how many points there was no time.
 
     Raises:
+        Impossible: the model was trained for too few tokens.
         EngineError: the worker failed.
         ConfigError: the results cannot be written.
     """
+    stage.needs(model, _CONTEXT)
     return len(go(list(_points(stage, model, results, counts, shares, repeats)), results, clock, say))
 
 

@@ -21,7 +21,7 @@ from time import monotonic, time
 
 from hotbunk.study.pace import Clock, Point, Say, go
 from hotbunk.study.results import Results, Row
-from hotbunk.study.stage import Run, Stage, Subject
+from hotbunk.study.stage import Impossible, Run, Stage, Subject
 
 __all__ = ["LENGTHS", "SHARES", "further", "ladder", "measure"]
 
@@ -44,9 +44,13 @@ def measure(
     """Measure all that is not there yet; returns for how many points there was no time.
 
     Raises:
+        Impossible: the model was trained for too few tokens, or there is no device to move layers to.
         EngineError: the worker failed.
         ConfigError: the results cannot be written.
     """
+    if stage.cpu:
+        raise Impossible("the CPU is the only device here, there is nothing to offload to it")
+    stage.needs(model, _PROMPT + _LEAST)
     fitting = sorted({min(length, stage.trained[model] - _PROMPT) for length in lengths})
     grid = _Grid(stage, stage.subjects[model], fitting, results)
     left = go(list(grid.points(repeats)), results, clock, say)

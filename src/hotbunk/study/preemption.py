@@ -24,7 +24,7 @@ from time import monotonic
 from typing import Literal
 
 from hotbunk.errors import OutOfMemory
-from hotbunk.study.job import Job
+from hotbunk.study.job import PROMPT, Job
 from hotbunk.study.pace import Clock, Point, Say, go
 from hotbunk.study.results import Results, Row
 from hotbunk.study.stage import Stage
@@ -66,16 +66,20 @@ def measure(
     """Measure all that is not there yet; returns for how many points there was no time.
 
     Raises:
+        Impossible: one of them was trained for too few tokens.
         EngineError: the worker failed.
         ConfigError: the results cannot be written.
     """
+    stage.needs(pair.model, min(lengths) + _ROOM)
+    stage.needs(pair.other, PROMPT + run)
     room = stage.trained[pair.model] - _ROOM
     fitting = sorted({min(length, room) for length in lengths})
     plan = _Plan(pair, way, fitting, run, repeats, results)
     if all(point.done(results) for point in plan.all(None)):
         return 0
-    # in proportion: the context of a job that goes on after its last interruption
-    job = Job(stage, pair.model, pair.other, fitting[-1] * LENGTH // POINTS[-1] + _ROOM)
+    # in proportion: the context of a job that goes on after its last interruption; B's answer has to find room, too
+    context = max(fitting[-1] * LENGTH // POINTS[-1] + _ROOM, PROMPT + run)
+    job = Job(stage, pair.model, pair.other, context)
     try:
         say(f"{plan.title}: both have the device once")
         job.begin()

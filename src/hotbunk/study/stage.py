@@ -26,7 +26,7 @@ from hotbunk.placement import Placement
 from hotbunk.study.results import Row
 from hotbunk.worker.protocol import Beat, Load, Loaded, Open, Opened, Produced, Resize, Unload
 
-__all__ = ["Run", "Stage", "Subject", "quartiles", "stage"]
+__all__ = ["Impossible", "Run", "Stage", "Subject", "quartiles", "stage"]
 
 WARM = 3
 """Tokens generated after a move before anything is timed: libllama plans its graphs at the first."""
@@ -112,6 +112,10 @@ class Run:
         return self.arrivals[tokens - 1] - self.arrivals[0]
 
 
+class Impossible(EngineError):
+    """An experiment that cannot be made with this model, or on this device."""
+
+
 class Stage:
     """Models opened on one worker, under the names of their subjects."""
 
@@ -129,6 +133,15 @@ class Stage:
     def cpu(self) -> bool:
         """Whether there is no device but the CPU."""
         return self.wire.hello.device == "CPU"
+
+    def needs(self, model: str, context: int) -> None:
+        """See to it that a model was trained for so many tokens.
+
+        Raises:
+            Impossible: it was not.
+        """
+        if self.trained[model] < context:
+            raise Impossible(f"{model} was trained for {self.trained[model]} tokens, and this takes {context}")
 
     def place(self, model: str, layers: int, context: int, slots: int = 1) -> Placement:
         """A placement, priced; ``context`` is rounded up as libllama does."""

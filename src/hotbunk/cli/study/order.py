@@ -70,6 +70,8 @@ def carry_out(order: Order) -> None:
         study = Study(order.device, order.threads, subjects, results, say, _extent(order), pairs, pinned, unusable)
         interrupted = _interrupted(study, order)
     _finish(results)
+    for sentence in study.omitted:
+        typer.echo(f"left out: {sentence}", err=True)
     for sentence in study.failed:
         typer.echo(f"hotbunk: error: {sentence}", err=True)
     if interrupted:
