@@ -127,6 +127,10 @@ def test_resuming_measures_nothing_twice(
     assert ended.status == 0, ended.said
     again = Results(made.folder)
     assert {table: again.rows(table) for table in before} == before
+    where = ["--device", spare_device, "--threads", "1", "--repeats", "1", "--out", made.folder, "--resume"]
+    ended = hotbunk("study", "bus", *where)
+    assert ended.status == 0, ended.said
+    assert Results(made.folder).rows("bus") == before["bus"]
     refused = hotbunk("study", "all", model, "--device", spare_device, "--out", made.folder, *SMALL)
     assert refused.status == 1 and "has results already; give --resume to go on" in refused.said
 

@@ -67,7 +67,10 @@ def test_a_folder_that_cannot_be_had(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be used for results: Not a directory"):
         Results(tmp_path / "file" / "folder")
     (tmp_path / "bus.jsonl").write_text("no table\n")
-    with pytest.raises(ConfigError, match="is not a table of results"):
+    with pytest.raises(ConfigError, match=r"bus.jsonl, line 1: is not a table of results \(Expecting value"):
+        Results(tmp_path)
+    (tmp_path / "bus.jsonl").write_text('{"size": 1}\n[1]\n')
+    with pytest.raises(ConfigError, match=r"bus.jsonl, line 2: is not a table of results \(no object\)"):
         Results(tmp_path)
 
 
