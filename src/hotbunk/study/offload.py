@@ -7,9 +7,9 @@ are generated. Time per token is the median decode step of a run of up to 500 to
 over a run cut short would count its first steps, for which a GPU's graph is planned. Outputs and latencies are timed
 where the tokens arrive, in the process that asked for them; decode counts from the first token to the last, latency
 from the request. Time per token hardly depends on how many are asked for, so one run up to the longest output gives
-the times of all shorter ones; separate runs of the shorter lengths check that. Repeats go over the whole grid again,
-so that slow drifts show in the spread. Where time is short, runs end early and the lengths that were not reached are
-left out.
+the times of all shorter ones; where there is time, separate runs of the shorter lengths check that. Repeats go over the
+whole grid again, so that slow drifts show in the spread. Where time is short, runs end early and the lengths that were
+not reached are left out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hotbunk.study.pace import Clock, Point, Say, go
 from hotbunk.study.results import Results, Row
 from hotbunk.study.stage import Impossible, Run, Stage, Subject
 
-__all__ = ["LENGTHS", "SHARES", "further", "ladder", "measure"]
+__all__ = ["LENGTHS", "SHARES", "checked", "further", "ladder", "measure"]
 
 SHARES = (*(n / 10 for n in range(10)), 0.92, 0.94, 0.96, 0.98, 1.0)
 LENGTHS = (50, 150, 300, 500, 1000, 5000)
@@ -73,9 +73,8 @@ class _Grid:
 
     def checks(self) -> Iterator[Point]:
         """Runs to one length alone."""
-        for length in self._lengths:
-            if length <= _CHECKED and length < self._lengths[-1]:
-                yield from (self._point(count, 0, [length], alone=True) for count in ladder(self._all, (1.0, 0.9)))
+        for length in checked(self._lengths):
+            yield from (self._point(count, 0, [length], alone=True) for count in ladder(self._all, (1.0, 0.9)))
 
     def _point(self, layers: int, repeat: int, lengths: Sequence[int], alone: bool = False) -> Point:
         share = layers / self._all
@@ -96,6 +95,7 @@ class _Grid:
         run = stage.run(model, _PROMPT, longest, seconds - (monotonic() - began), _LEAST)
         device, host = self._subject.read(layers)
         about: Row = {
+            "lengths": ",".join(map(str, lengths)),
             "residency": layers / self._all,
             "device_read": device,
             "host_read": host,
@@ -121,6 +121,11 @@ class _Grid:
             }
             for now, beat in beats
         ]
+
+
+def checked(lengths: Sequence[int]) -> list[int]:
+    """Which of these lengths, in ascending order, get runs of their own."""
+    return [length for length in lengths[:-1] if length <= _CHECKED]
 
 
 def further(done: int, lengths: Sequence[int], known: Collection[int]) -> list[int]:
