@@ -130,7 +130,8 @@ class Study:
 
         def do(clock: Clock) -> None:
             rest = list(experiments)
-            self.results.note(title)  # where earlier versions noted all of them together
+            if len(rest) > 1:  # earlier versions noted all of them together
+                self.results.note(title)
             while rest:
                 try:
                     with self._stage({model: subject}, *self._memory(subject)) as opened:
