@@ -14,6 +14,7 @@ from hotbunk.study.results import Results, Row
 __all__ = ["Model", "models"]
 
 _LONG = 500  # tokens up to which a run counts for the curves: later ones are slower by their context
+_STUDY = ",".join(map(str, LENGTHS))
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Model:
     @cached_property
     def asked(self) -> list[int]:
         """Lengths of outputs that were asked for; where earlier versions noted none, the study's."""
-        given = {row.get("lengths", "") for row in self.rows} - {""}
-        return sorted({int(length) for each in given for length in each.split(",")}) or [*LENGTHS]
+        given = {row.get("lengths", _STUDY) for row in self.rows}
+        return sorted({int(length) for each in given for length in each.split(",")})
 
     @property
     def unreached(self) -> list[int]:
