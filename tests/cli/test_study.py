@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hotbunk.study.job import STEPS
-from hotbunk.study.results import TABLES, Results
+from hotbunk.study.results import TABLES, Results, Row
 from hotbunk.study.shapes import SHAPES
 from hotbunk.study.stage import Subject
 from hotbunk.study.write import write
@@ -126,15 +127,43 @@ def test_resuming_measures_nothing_twice(
     assert ended.status == 0, ended.said
     again = Results(made.folder)
     assert {table: again.rows(table) for table in before} == before
+    where = ["--device", spare_device, "--threads", "1", "--repeats", "1", "--out", made.folder, "--resume"]
+    ended = hotbunk("study", "bus", *where)
+    assert ended.status == 0, ended.said
+    assert Results(made.folder).rows("bus") == before["bus"]
     refused = hotbunk("study", "all", model, "--device", spare_device, "--out", made.folder, *SMALL)
     assert refused.status == 1 and "has results already; give --resume to go on" in refused.said
+
+
+def test_resuming_measures_what_is_asked_beyond_what_is_there(
+    made: Results, model: Path, spare_device: str, tmp_path: Path, hotbunk: Callable[..., Ended]
+) -> None:
+    shutil.copytree(made.folder, tmp_path, dirs_exist_ok=True)
+    more = [*FEW, "--lengths", "4,8,12", "--points", "40,80", "--run", "6", "--contexts", "64", "--counts", "1,2,3"]
+    ended = hotbunk("study", "all", model, "--device", spare_device, "--out", tmp_path, *more, "--resume")
+    assert ended.status == 0, ended.said
+    again, new = Results(tmp_path), dict[str, list[Row]]()
+    for table in ("offload", "concurrency", "preemption", "context", "memory"):
+        before = made.rows(table)
+        assert again.rows(table)[: len(before)] == before
+        new[table] = again.rows(table)[len(before) :]
+    grid, checks = ([row for row in new["offload"] if row["alone"] is alone] for alone in (False, True))
+    assert [(row["layers"], row["output"]) for row in grid] == [(layers, 12) for layers in range(LAYERS, -1, -1)]
+    assert [(row["layers"], row["output"]) for row in checks] == [(5, 8), (4, 8)]
+    assert [(row["layers"], row["sequences"]) for row in new["concurrency"]] == [(n, 2) for n in (5, 4, 2, 1, 0)]
+    assert [(row["tokens"], row["times"], row["run_tokens"]) for row in new["preemption"]] == [
+        (40, 1, 6),
+        (80, 1, 6),
+    ] * 2
+    assert not new["context"] and not new["memory"]
 
 
 def test_without_pairs_nobody_is_preempted(model: Path, tmp_path: Path, hotbunk: Callable[..., Ended]) -> None:
     few = [*FEW, "--contexts", "64", "--counts", "1", "--pair", "none"]
     ended = hotbunk("study", "all", model, "--device", "cpu", "--out", tmp_path, *few)
-    assert "nothing to offload" in ended.said
+    assert ended.status == 0 and "left out: tiny: offload: the CPU is the only device" in ended.said
     made = Results(tmp_path)
+    assert "nothing to offload" in made.notes["tiny: offload"]
     assert made.rows("concurrency") and made.rows("context") and not made.rows("preemption")
 
 

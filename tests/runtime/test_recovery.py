@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hotbunk.runtime import Runtime, process
+from hotbunk.runtime import Runtime
+from hotbunk.worker import hang
 from tests.runtime.rig import PROMPT, finish, job, model, run, running, settings, some, until
 
 
@@ -48,7 +49,7 @@ def test_suspended_and_waiting_requests_outlive_it_too(smollm2: Path, gemma3: Pa
 
 
 def test_a_hanging_worker_is_replaced(smollm2: Path, gemma3: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "SILENCE", 3.0)
+    monkeypatch.setattr(hang, "SILENCE", 3.0)
 
     async def test() -> None:
         async with running(settings(smollm2, gemma3)) as runtime:

@@ -9,6 +9,7 @@ import pytest
 
 from hotbunk.report.curves import band
 from hotbunk.report.words import figure, listed, percent, seconds
+from hotbunk.study import offload
 from hotbunk.study.report import write
 from hotbunk.study.results import Results, Row
 from tests.study.machine import MODELS, SESSION, Maker, about
@@ -75,6 +76,69 @@ def test_a_single_row_makes_a_report(tmp_path: Path) -> None:
         results.add(table, whole.rows(table)[:1])
     page = write(results)[0].read_text()
     assert all(f'id="{part}"' in page for part in ("offload", "preemption", "concurrency", "context", "bus"))
+
+
+def test_every_host_is_told_once(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.add(
+        "sessions", [SESSION, {**SESSION, "command": "hotbunk study bus"}, {**SESSION, "host_memory": 252 << 30}]
+    )
+    summary = write(results)[1].read_text()
+    assert re.findall(r"^host .*cores, (.*);", summary, re.MULTILINE) == ["128 GiB", "252 GiB"]
+    assert summary.count("NVIDIA Example") == 1
+
+
+def offloaded(folder: Path, outputs: int) -> str:
+    """The summary of runs of a model that came to so many of the lengths."""
+    maker = Maker(folder / "whole", ["llama3-8b"], repeats=1)
+    maker.offload("llama3-8b")
+    results = Results(folder / "part")
+    results.add("models", [about("llama3-8b")])
+    reached = offload.LENGTHS[:outputs]
+    results.add("offload", [row for row in maker.results.rows("offload") if row["output"] in reached])
+    return " ".join(write(results)[1].read_text().split())
+
+
+def test_lengths_that_were_not_reached_are_told(tmp_path: Path) -> None:
+    summary = offloaded(tmp_path, 4)
+    assert "the longest output is 500 tokens of llama3-8b." in summary
+    assert "llama3-8b: outputs of 1,000 and 5,000 tokens, not reached" in summary
+    assert "No runs of one length alone were made" in summary
+
+
+def test_no_more_than_was_asked_for_is_missed(tmp_path: Path) -> None:
+    assert "reached" not in offloaded(tmp_path / "all", 6).partition("left out.")[2]
+    results = Results(tmp_path / "few")
+    results.add("models", [about("llama3-8b")])
+    row: Row = {
+        "model": "llama3-8b",
+        "layers": 33,
+        "repeat": 0,
+        "device_read": 1.0,
+        "host_read": 0.0,
+        "lengths": "16,64",
+    }
+    times = {"decode": 1.0, "latency": 1.1, "step": 0.1}
+    results.add("offload", [{**row, **times, "alone": alone, "output": 16} for alone in (False, True)])
+    summary = " ".join(write(results)[1].read_text().split())
+    assert "llama3-8b: outputs of 64 tokens, not reached" in summary
+    assert "differ from the same length within a longer run" in summary and "No runs of one length" not in summary
+
+
+def test_each_pair_has_its_own_last_point_and_medians(tmp_path: Path) -> None:
+    maker = Maker(tmp_path / "whole", ["qwen3-8b"], repeats=1)
+    for model, other in (("qwen3-8b", "llama3-8b"), ("llama3-8b", "qwen3-8b")):
+        maker.preemption(model, other)
+    rows = [row for row in maker.results.rows("preemption", way="fast", times=1) if row["repeat"] == 0]
+    few = [row for row in rows if row["model"] == "qwen3-8b" or row["tokens"] <= 500]
+    outlier = {**few[0], "load_other": 100.0}
+    results = Results(tmp_path / "part")
+    results.add("preemption", [outlier, *few[1:]])
+    summary = " ".join(write(results)[1].read_text().split())
+    assert re.search(r"% for qwen3-8b for llama3-8b \(5,000\) and .* % for llama3-8b for qwen3-8b \(500\)\.", summary)
+    cells = re.search(r"qwen3-8b for llama3-8b moving weights \S+ \(\S+ to \S+\) (\S+) ", summary)
+    assert cells and float(cells[1]) == pytest.approx(4.3 / 50, rel=0.03)
+    assert "5.16 and 4.06 2.1 % and 1.9 %" in summary
 
 
 def test_all_models_of_the_machine_are_drawn(tmp_path: Path) -> None:

@@ -6,17 +6,22 @@ import errno
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet
 import pytest
 
+from hotbunk.cli.study.order import make_report
 from hotbunk.errors import ConfigError, OutOfMemory
 from hotbunk.measure.wire import Outrun
 from hotbunk.study import results as module
+from hotbunk.study.environment import enter
+from hotbunk.study.offload import further
 from hotbunk.study.pace import Clock, Point, go
 from hotbunk.study.results import Results, Row
+from tests.study.machine import SESSION, about
 
 
 def test_rows_are_there_again_when_the_folder_is_opened_anew(tmp_path: Path) -> None:
@@ -62,7 +67,10 @@ def test_a_folder_that_cannot_be_had(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be used for results: Not a directory"):
         Results(tmp_path / "file" / "folder")
     (tmp_path / "bus.jsonl").write_text("no table\n")
-    with pytest.raises(ConfigError, match="is not a table of results"):
+    with pytest.raises(ConfigError, match=r"bus.jsonl, line 1: is not a table of results \(Expecting value"):
+        Results(tmp_path)
+    (tmp_path / "bus.jsonl").write_text('{"size": 1}\n[1]\n')
+    with pytest.raises(ConfigError, match=r"bus.jsonl, line 2: is not a table of results \(no object\)"):
         Results(tmp_path)
 
 
@@ -88,6 +96,43 @@ def test_a_note_takes_the_place_of_the_last(tmp_path: Path) -> None:
     assert Results(tmp_path).notes == {"bus": "left out"}
 
 
+# ---------------------------------------------------------------- which models
+
+
+def test_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    older, one, other = {"model": "a"}, {"model": "a", "content": "01"}, {"model": "a", "content": "02"}
+    results = Results(tmp_path / "one")
+    enter(results, one)
+    enter(results, one)
+    enter(results, older)
+    assert results.rows("models") == [one]
+    with pytest.raises(ConfigError, match="its results of a come from another file of that name; give another --out"):
+        enter(results, other)
+    enter(results, {**other, "model": "b"})
+    early = Results(tmp_path / "early")
+    enter(early, older)
+    enter(early, other)
+    assert early.rows("models") == [older]
+
+
+@pytest.mark.parametrize("fault", ["machine", "model"])
+def test_a_report_of_what_does_not_belong_together_writes_nothing(fault: str, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("first", "second", "third")]
+    for folder in folders:
+        other = folder.name == "third"
+        results = Results(folder)
+        results.add("sessions", [{**SESSION, "threads": 7 if other and fault == "machine" else 15}])
+        enter(results, {**about("qwen3-8b"), "content": "02" if other and fault == "model" else "01"})
+    said = r"different set-ups \(threads" if fault == "machine" else "different files named qwen3-8b"
+    for out in (folders[0], tmp_path / "new"):
+        with pytest.raises(ConfigError, match=said):
+            make_report(folders, out)
+    assert sorted(tmp_path.iterdir()) == sorted(folders)
+    assert [path.name for path in sorted(folders[0].iterdir())] == ["models.jsonl", "sessions.jsonl"]
+    make_report(folders[:2], tmp_path / "new")
+    assert len(Results(tmp_path / "new").rows("models")) == 1
+
+
 # ---------------------------------------------------------------- the pace
 
 
@@ -106,8 +151,8 @@ def test_points_are_measured_once(tmp_path: Path) -> None:
         return [point(n, lambda _, n=n: row(n)) for n in range(3)]  # type: ignore[misc]
 
     said: list[str] = []
-    assert go(points()[:2], results, Clock(), said.append) == 0
-    assert go(points(), Results(tmp_path), Clock(), said.append) == 0
+    assert not go(points()[:2], results, Clock(), said.append)
+    assert not go(points(), Results(tmp_path), Clock(), said.append)
     assert measured == [0, 1, 2]
     assert said == ["point 0 (1 of 2)", "point 1 (2 of 2)", "point 2 (1 of 1)"]
     assert Results(tmp_path).rows("memory") == [{"number": n, "repeat": 0, "value": n} for n in range(3)]
@@ -121,9 +166,9 @@ def test_time_is_shared_and_what_is_left_is_counted(tmp_path: Path) -> None:
         return {"bus": [{}]} if len(given) < 3 else {}
 
     results = Results(tmp_path)
-    assert go([point(n, row) for n in range(4)], results, Clock(1000), lambda _: None) == 2
+    assert len(go([point(n, row) for n in range(4)], results, Clock(1000), lambda _: None)) == 2
     assert [round(seconds) for seconds in given] == [250, 333, 500, 1000]
-    assert go([point(9, row)], results, Clock(0), lambda _: None) == 1
+    assert len(go([point(9, row)], results, Clock(0), lambda _: None)) == 1
     assert len(given) == 4
 
 
@@ -135,9 +180,48 @@ def test_repeats_are_cut_before_points_are_thinned(tmp_path: Path) -> None:
         return {"bus": [{}]}
 
     points = [point(n, row, repeat) for repeat in range(3) for n in range(4)]
-    assert go(points, Results(tmp_path), Clock(1200), lambda _: None) == 0
+    assert not go(points, Results(tmp_path), Clock(1200), lambda _: None)
     assert [round(seconds) for seconds in given[:4]] == [150, 200, 300, 600]  # half of the time for the first four
     assert all(seconds >= 100 for seconds in given)  # none less than an even share of all
+
+
+def test_what_was_cut_short_is_measured_again_after_what_is_not_there(tmp_path: Path) -> None:
+    reach, measured = [1, 5, 2, 9], list[int]()
+
+    def points() -> list[Point]:
+        def rows(number: int) -> dict[str, list[Row]]:
+            measured.append(number)
+            return {"bus": [{"reached": reach.pop(0)}]}
+
+        def whole(rows: Sequence[Row]) -> bool:
+            return any(row["reached"] >= 5 for row in rows)
+
+        return [replace(point(n, lambda _, n=n: rows(n)), whole=whole) for n in range(3)]  # type: ignore[misc]
+
+    results = Results(tmp_path)
+    assert [each.key["number"] for each in go(points()[:2], results, Clock(), lambda _: None)] == [0]
+    assert [each.key["number"] for each in go(points(), results, Clock(0), lambda _: None)] == [2, 0]
+    assert [each.key["number"] for each in go(points(), results, Clock(), lambda _: None)] == [2]
+    assert measured == [0, 1, 2, 0]
+
+
+def test_a_run_adds_what_it_reached_for_the_first_time() -> None:
+    lengths = (50, 150)
+    assert further(200, lengths, ()) == [50, 150]
+    assert further(149, lengths, ()) == [50]
+    assert further(150, lengths, {50}) == [150]
+    assert further(149, lengths, {50}) == []
+    assert further(13, lengths, ()) == [13]
+    assert further(12, lengths, {13}) == []
+    assert further(49, lengths, {13}) == [49]
+    assert further(60, lengths, {13}) == [50]
+
+
+def test_what_fits_after_all_is_no_longer_noted(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.note("point 0", "left out: no room for 3 bytes")
+    assert not go([point(0, lambda _: {"bus": [{}]})], results, Clock(), lambda _: None)
+    assert results.notes == {}
 
 
 def test_what_does_not_fit_is_noted_and_the_others_go_on(tmp_path: Path) -> None:
@@ -145,7 +229,7 @@ def test_what_does_not_fit_is_noted_and_the_others_go_on(tmp_path: Path) -> None
         raise OutOfMemory("no room for 3 bytes")
 
     results = Results(tmp_path)
-    assert go([point(0, refuse), point(1, lambda _: {"bus": [{}]})], results, Clock(), lambda _: None) == 0
+    assert not go([point(0, refuse), point(1, lambda _: {"bus": [{}]})], results, Clock(), lambda _: None)
     assert results.notes == {"point 0": "left out: no room for 3 bytes"}
     assert results.rows("bus") == [{"number": 1, "repeat": 0}]
 
@@ -161,7 +245,7 @@ def test_a_point_that_outran_the_study_is_tried_again(tmp_path: Path) -> None:
 
     results = Results(tmp_path)
     points = [point(0, lambda _: outrun(0, 2)), point(1, lambda _: outrun(1, 99))]
-    assert go(points, results, Clock(), lambda _: None) == 0
+    assert not go(points, results, Clock(), lambda _: None)
     assert results.rows("bus") == [{"number": 0, "repeat": 0}]
     assert results.notes == {"point 1": "left out: it is over"} and tries[1] < 99
 

@@ -1,6 +1,7 @@
 """Models of real shapes: libllama runs them, their files have the bytes foretold, and bad input is told plainly."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -238,6 +239,17 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "model.gguf", SHAPES["half"].scaled(SMALL), progress=interrupt)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_write_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "model[1].gguf"
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    kept = [".model[1].gguf.txt", f".model[1].gguf.{os.getppid()}", f".other.gguf.{gone.pid}"]
+    for name in (*kept, f".model[1].gguf.{gone.pid}"):
+        (tmp_path / name).write_bytes(b"GGUF")
+    write(path, SHAPES["half"].scaled(SMALL).cut(1))
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted([*kept, path.name])
 
 
 def test_memory_stays_small(tmp_path: Path, environment: dict[str, str]) -> None:

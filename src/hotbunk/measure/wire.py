@@ -19,6 +19,7 @@ from hotbunk.errors import ConfigError, EngineError, OutOfMemory
 from hotbunk.measure.words import Words
 from hotbunk.placement import Placement
 from hotbunk.sampling import Sampling
+from hotbunk.worker.hang import hung
 from hotbunk.worker.protocol import (
     Beat,
     Cancel,
@@ -47,15 +48,30 @@ from hotbunk.worker.protocol import (
     encode,
 )
 
-__all__ = ["CONTEXT", "GREEDY", "PROMPT", "Died", "Move", "Outrun", "Wire", "above_store", "prompt", "worker"]
+__all__ = [
+    "CONTEXT",
+    "GREEDY",
+    "LONGEST",
+    "PATIENCE",
+    "PROMPT",
+    "Died",
+    "Move",
+    "Outrun",
+    "Wire",
+    "above_store",
+    "prompt",
+    "worker",
+]
 
 PROMPT = [100 + n * 37 for n in range(16)]
 """Token ids that every model has."""
 CONTEXT = 512
 """Tokens of context that go with it."""
 GREEDY = Sampling(temperature=0)
+LONGEST = 600.0
+"""Seconds that one operation of a worker may last; it is taken for hung then, as a server does by default."""
 PATIENCE = 180.0
-"""Seconds that a worker may take for one report; it is taken for hung then."""
+"""Seconds that a worker may take to begin, or may have nothing to do while a report of it is awaited."""
 
 Move = Load | Unload | Resize | Suspend | Resume
 _ANSWERS = {Load: Loaded, Resize: Loaded, Unload: Unloaded, Suspend: Suspended, Resume: Resumed}
@@ -97,6 +113,7 @@ class Wire:
         self._socket = self._context.socket(zmq.PAIR)
         self._socket.bind(self.endpoint)
         self._next = 0
+        self._worked = 0.0  # when it last showed that it has something to do
 
     def send(self, command: Command) -> None:
         """Send a command; answers are read by the other methods."""
@@ -112,7 +129,7 @@ class Wire:
         """
         began = monotonic()
         while not self._socket.poll(1000):
-            self._check(began, "report")
+            self._alive(monotonic() - began)
             if self.process and self.process.poll() is not None:
                 refusal = self.words.refusal() if self.words else ""
                 if refusal:
@@ -121,8 +138,11 @@ class Wire:
         report: Report = decode_report(self._socket.recv())
         if isinstance(report, Failed):
             raise (OutOfMemory if report.memory else EngineError)(report.message)
+        if not isinstance(report, Beat) or report.busy:
+            self._worked = monotonic()
         if isinstance(report, Beat):
             self.beat = report
+            self._alive()
             self.excess = max(self.excess, above_store(report))
         elif isinstance(report, Produced):
             for token in report.tokens:
@@ -190,7 +210,6 @@ class Wire:
             report = self.receive()
             if isinstance(report, Produced):
                 tokens += [token for token in report.tokens if token.sequence == sequence]
-                began = monotonic()
             self._check(began, f"tokens of sequence {sequence}")
         self._failed(sequence)
         return tokens
@@ -238,10 +257,18 @@ class Wire:
         if sequence in self.ended and self.ended[sequence].reason == "error":
             raise EngineError(f"sequence {sequence} ended early: {self.ended[sequence].message}")
 
-    @staticmethod
-    def _check(began: float, awaited: str) -> None:
-        if monotonic() - began > PATIENCE:
-            raise EngineError(f"the worker has sent no {awaited} for {PATIENCE:g} s")
+    def _alive(self, silent: float = 0.0) -> None:
+        """See to it that the worker does not hang; it may take its time before the first beat."""
+        if self.beat is None:
+            if silent > PATIENCE:
+                raise EngineError(f"the worker has not begun for {PATIENCE:g} s")
+        elif why := hung(self.beat, silent, LONGEST):
+            raise EngineError(f"the worker {why}")
+
+    def _check(self, began: float, awaited: str) -> None:
+        """See to it that a worker with nothing to do is not waited for, from ``began`` on, for ever."""
+        if monotonic() - max(began, self._worked) > PATIENCE:
+            raise EngineError(f"the worker has had nothing to do for {PATIENCE:g} s, and sent no {awaited}")
 
 
 def above_store(beat: Beat) -> int:

@@ -20,12 +20,11 @@ import zmq.asyncio
 
 from hotbunk.config import Config, DeviceConfig
 from hotbunk.errors import ConfigError, HotbunkError
+from hotbunk.worker.hang import hung
 from hotbunk.worker.protocol import Beat, Command, Hello, Report, Shutdown, address, decode_report, encode
 
 log = logging.getLogger("hotbunk.runtime")
 
-SILENCE = 20.0
-"""Seconds without a beat after which a worker counts as hung (it beats twice a second, whatever it does)."""
 PATIENCE = 5.0
 """Seconds that a worker gets to exit when asked to."""
 
@@ -137,12 +136,9 @@ class Worker:
             if process.returncode == 2 and self.hello is None:
                 raise ConfigError(self._words[-1].removeprefix("hotbunk.worker: ") if self._words else "no device")
             raise WorkerLost(f"the worker of {self._device.name} exited with status {process.returncode}{said}")
-        silent = monotonic() - self._heard
-        busy = self.beat.busy if self.beat else 0.0
-        if silent > SILENCE or busy > self._hang:
-            what = self.beat.operation if self.beat else "starting"
+        if why := hung(self.beat, monotonic() - self._heard, self._hang):
             process.kill()
-            raise WorkerLost(f"the worker of {self._device.name} hung in {what!r} for {max(silent, busy):.0f} s")
+            raise WorkerLost(f"the worker of {self._device.name} {why}")
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None

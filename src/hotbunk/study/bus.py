@@ -46,7 +46,7 @@ def measure(
         Point("bus", f"bus, repeat {repeat + 1}", {"repeat": repeat}, lambda _: {"bus": _rows(device, sizes)})
         for repeat in range(repeats)
     ]
-    return go(points, results, clock, say)
+    return len(go(points, results, clock, say))
 
 
 def copies(device: str, sizes: Sequence[int]) -> list[dict[str, float | None]]:

@@ -1,14 +1,16 @@
 """Concurrency: what a decode step takes for 1 to 32 sequences at once, at several residencies.
 
 Method. Sequences are started one after the other with prompts of 300 tokens, and go on together; at 1, 2, 4, 8, 16
-and 32 of them, 16 decode steps in which all took part are timed by the worker, after one that is left out. All
-contexts stay between 300 and 512 tokens, which libllama computes alike. Total speed is what arrives in this process:
-tokens of all sequences a second. Each repeat starts all sequences anew.
+and 32 of them, 16 decode steps in which all took part are timed by the worker, after one that is left out; where time
+is short, as many as there is time for, but at least three. All contexts stay between 300 and 512 tokens, which libllama
+computes alike. Total speed is what arrives in this process: tokens of all sequences a second. Each repeat starts all
+sequences anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from time import monotonic
 
 from hotbunk.measure.wire import prompt
@@ -39,28 +41,32 @@ def measure(
     """Measure all that is not there yet; returns for how many points there was no time.
 
     Raises:
+        Impossible: the model was trained for too few tokens.
         EngineError: the worker failed.
         ConfigError: the results cannot be written.
     """
-    return go(list(_points(stage, model, counts, shares, repeats)), results, clock, say)
+    stage.needs(model, _CONTEXT)
+    return len(go(list(_points(stage, model, results, counts, shares, repeats)), results, clock, say))
 
 
-def _points(stage: Stage, model: str, counts: Sequence[int], shares: Sequence[float], repeats: int) -> Iterator[Point]:
+def _points(
+    stage: Stage, model: str, results: Results, counts: Sequence[int], shares: Sequence[float], repeats: int
+) -> Iterator[Point]:
     layers = stage.subjects[model].layers
     for repeat in range(repeats):
         for placed in ladder(layers, shares):
             title = f"concurrency {model}: {placed / layers:.0%} on the device, repeat {repeat + 1}"
             key: Row = {"model": model, "layers": placed, "repeat": repeat}
-
-            def rows(seconds: float, placed: int = placed) -> dict[str, list[Row]]:
-                return {"concurrency": _measure(stage, model, placed, counts, seconds)}
-
-            yield Point("concurrency", title, key, rows)
+            missing = [count for count in counts if not results.rows("concurrency", **key, sequences=count)]
+            rows = partial(_measure, stage, model, placed, missing, max(counts))
+            yield Point("concurrency", title, key, rows, lambda rows: {row["sequences"] for row in rows} >= {*counts})
 
 
-def _measure(stage: Stage, model: str, layers: int, counts: Sequence[int], seconds: float) -> list[Row]:
+def _measure(
+    stage: Stage, model: str, layers: int, counts: Sequence[int], slots: int, seconds: float
+) -> dict[str, list[Row]]:
     limit, wire = monotonic() + seconds, stage.wire
-    stage.stand(model, stage.place(model, layers, _CONTEXT, max(counts)))
+    stage.stand(model, stage.place(model, layers, _CONTEXT, slots))
     alive: set[int] = set()
     rows = []
     try:
@@ -72,7 +78,7 @@ def _measure(stage: Stage, model: str, layers: int, counts: Sequence[int], secon
     finally:
         for sequence in alive:
             wire.cancel(sequence)
-    return rows
+    return {"concurrency": rows}
 
 
 def _row(stage: Stage, model: str, layers: int, alive: set[int], seconds: float) -> Row:

@@ -42,11 +42,13 @@ def measure(
     """Measure all that is not there yet; returns for how many points there was no time.
 
     Raises:
+        Impossible: the model was trained for too few tokens.
         EngineError: the worker failed.
         ConfigError: the results cannot be written.
     """
+    stage.needs(model, _ROOM + 1)
     fitting = sorted({min(length, stage.trained[model]) for length in lengths if length > _ROOM})
-    return go(list(_Lengths(stage, model, fitting).points(shares, repeats)), results, clock, say)
+    return len(go(list(_Lengths(stage, model, fitting).points(shares, repeats)), results, clock, say))
 
 
 class _Lengths:

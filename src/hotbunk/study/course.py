@@ -1,7 +1,7 @@
 """The course of a study: which experiments with which models, in which order, and how much of the time each gets.
 
 A budget is divided by weights: a task gets its share of what is left when its turn comes, so what one does not need is
-the others'. What there was no time for is noted, by name.
+the others'. What there was no time for is noted, for each model and experiment.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
-from hotbunk.errors import EngineError, UnusableModel
+from hotbunk.errors import EngineError, HotbunkError, UnusableModel
 from hotbunk.measure.filling import fill
 from hotbunk.measure.wire import worker
 from hotbunk.study import bus, concurrency, context, offload, preemption
-from hotbunk.study.environment import check_in
+from hotbunk.study.environment import check_in, enter
 from hotbunk.study.pace import Clock, Say
 from hotbunk.study.preemption import Pair, Way
 from hotbunk.study.results import Results
-from hotbunk.study.stage import Stage, Subject, stage
+from hotbunk.study.stage import Impossible, Stage, Subject, stage
 from hotbunk.worker.machine import free_memory
 
-__all__ = ["QUICK", "Extent", "Study", "Task"]
+__all__ = ["QUICK", "Extent", "Study", "Task", "shares"]
 
 WEIGHTS = {"bus": 1.0, "offload": 4.0, "concurrency": 3.0, "context": 2.0, "fast": 2.0, "ordinary": 4.0}
 """Of each experiment with one model, and of each way with one pair."""
@@ -48,18 +48,20 @@ QUICK = Extent((50, 150), (100, 1000, 5000), 100, (1, 4, 16), (1.0, 0.5, 0.0), (
 
 @dataclass(frozen=True)
 class Task:
-    """A share of the study; ``do`` returns for how many points there was no time."""
+    """A share of the study; ``do`` makes the experiments ``about`` and notes, for each, what there was no time for."""
 
     title: str
+    about: Sequence[str]
     weight: float
-    do: Callable[[Clock], int]
+    do: Callable[[Clock], None]
 
 
 @dataclass
 class Study:
     """A device, models by name, pairs of them, and where results go. ``say`` hears what is being done.
 
-    ``failed`` has a sentence for each task that could not be done.
+    ``failed`` has a sentence for each experiment that could not be made, ``omitted`` for each of several that cannot be
+    made here at all.
     """
 
     device: str
@@ -71,16 +73,18 @@ class Study:
     pairs: Sequence[Pair] = ()
     pinned: bool = False
     failed: list[str] = field(default_factory=list)
+    omitted: list[str] = field(default_factory=list)
 
     def tasks(self, experiments: Iterable[str]) -> list[Task]:
         """What is to be done for these experiments, in order."""
         wanted = set(experiments)
-        tasks = [Task("bus", WEIGHTS["bus"], self._bus)] if "bus" in wanted else []
+        among = self.omitted if len(wanted) > 1 else self.failed
+        tasks = [Task("bus", ["bus"], WEIGHTS["bus"], self._bus)] if "bus" in wanted else []
         alone = [name for name in ("offload", "concurrency", "context") if name in wanted]
         if alone:
-            tasks += [self._model(subject, alone) for subject in self.subjects.values()]
+            tasks += [self._model(subject, alone, among) for subject in self.subjects.values()]
         if "preemption" in wanted:
-            tasks += [self._pair(pair, way) for pair in self.pairs for way in ("fast", "ordinary")]
+            tasks += [self._pair(pair, way, among) for pair in self.pairs for way in ("fast", "ordinary")]
         return tasks
 
     def plan(self, tasks: Sequence[Task], clock: Clock) -> list[str]:
@@ -91,52 +95,62 @@ class Study:
         return [f"{task.title}: about {clock.left * task.weight / whole:.0f} s" for task in tasks]
 
     def run(self, tasks: Sequence[Task], clock: Clock) -> None:
-        """Do them all; a task that fails is noted, and the others go on.
+        """Do them all; what fails is noted, and the others go on.
 
         Raises:
-            ConfigError: the results cannot be written, or come from another machine.
+            ConfigError: the results cannot be written, or come from another machine or other models.
         """
         for number, task in enumerate(tasks):
             if clock.over:
-                self.results.note(task.title, "no time for it; --resume goes on with it")
+                for about in task.about:
+                    self.results.note(about, "no time for it; --resume goes on with it")
                 continue
-            part = clock.part(task.weight / sum(each.weight for each in tasks[number:]))
-            try:
-                left = task.do(part)
-            except (EngineError, UnusableModel) as error:
-                self._refuse(task.title, str(error))
-                continue
-            self.results.note(task.title, f"no time for {left} points; --resume goes on with them" if left else "")
+            task.do(clock.part(task.weight / sum(each.weight for each in tasks[number:])))
 
-    def _refuse(self, what: str, why: str) -> None:
-        if (sentence := f"{what}: {why}") not in self.failed:
-            self.failed.append(sentence)
-        self.results.note(what, f"could not be done: {why}")
+    def _note(self, about: str, left: int) -> None:
+        self.results.note(about, f"no time for {left} points; --resume goes on with them" if left else "")
 
-    def _bus(self, clock: Clock) -> int:
-        with worker(
-            self.device, self.threads
-        ) as wire:  # before the bus is measured: an RPC device serves one at a time
-            check_in(self.results, wire.hello)
+    def _refuse(self, about: str, error: HotbunkError, among: list[str]) -> None:
+        if (sentence := f"{about}: {error}") not in among:
+            among.append(sentence)
+        self.results.note(about, f"could not be done: {error}")
+
+    def _bus(self, clock: Clock) -> None:
         sizes = self.extent.sizes if self.pinned else [size for size in self.extent.sizes if size <= _GIB // 16]
-        return bus.measure(self.device, self.results, clock, self.say, sizes, self.extent.repeats)
+        try:
+            # before the bus is measured: an RPC device serves one at a time
+            with worker(self.device, self.threads) as wire:
+                check_in(self.results, wire.hello)
+            self._note("bus", bus.measure(self.device, self.results, clock, self.say, sizes, self.extent.repeats))
+        except EngineError as error:
+            self._refuse("bus", error, self.failed)
 
-    def _model(self, subject: Subject, experiments: Sequence[str]) -> Task:
-        weights = [WEIGHTS[name] for name in experiments]
+    def _model(self, subject: Subject, experiments: Sequence[str], impossible: list[str]) -> Task:
+        model, title = subject.name, f"{subject.name}: {', '.join(experiments)}"
 
-        def do(clock: Clock) -> int:
-            left = 0
-            with self._stage({subject.name: subject}, *self._memory(subject)) as opened:
-                self._waited(opened)
-                for number, name in enumerate(experiments):
-                    if name == "offload" and opened.cpu:
-                        self._refuse("offload", "the CPU is the only device here, there is nothing to offload to it")
-                        continue
-                    part = clock.part(weights[number] / sum(weights[number:]))
-                    left += self._alone(name, opened, subject.name, part)
-            return left
+        def do(clock: Clock) -> None:
+            rest = list(experiments)
+            if len(rest) > 1:  # earlier versions noted all of them together
+                self.results.note(title)
+            while rest:
+                try:
+                    with self._stage({model: subject}, *self._memory(subject)) as opened:
+                        self._waited(opened)
+                        while rest:
+                            part = clock.part(WEIGHTS[rest[0]] / sum(WEIGHTS[name] for name in rest))
+                            self._experiment(rest[0], opened, model, part, impossible)
+                            rest.pop(0)
+                except (EngineError, UnusableModel) as error:  # in whatever state the worker is, the rest gets another
+                    self._refuse(f"{model}: {rest.pop(0)}", error, self.failed)
 
-        return Task(f"{subject.name}: {', '.join(experiments)}", sum(weights), do)
+        return Task(title, [f"{model}: {name}" for name in experiments], sum(WEIGHTS[name] for name in experiments), do)
+
+    def _experiment(self, name: str, opened: Stage, model: str, clock: Clock, impossible: list[str]) -> None:
+        about = f"{model}: {name}"
+        try:
+            self._note(about, self._alone(name, opened, model, clock))
+        except Impossible as error:
+            self._refuse(about, error, impossible)
 
     def _alone(self, experiment: str, opened: Stage, model: str, clock: Clock) -> int:
         wanted, to = self.extent, (self.results, clock, self.say)
@@ -146,19 +160,23 @@ class Study:
             return context.measure(opened, model, *to, wanted.contexts, repeats=wanted.repeats)
         return offload.measure(opened, model, *to, wanted.lengths, wanted.repeats)
 
-    def _pair(self, pair: Pair, way: Way) -> Task:
+    def _pair(self, pair: Pair, way: Way, impossible: list[str]) -> Task:
+        about = f"{pair.model} preempted for {pair.other}, {way}"
         found = {pair.model: self.subjects[pair.model], pair.other: self._other(pair)}
         options = ["--ordinary", "--host-memory", "0"] if way == "ordinary" else self._memory(*found.values())
 
-        def do(clock: Clock) -> int:
-            wanted = self.extent
-            with self._stage(found, *options) as opened:
-                if way == "fast":
-                    self._waited(opened)
-                to = (self.results, clock, self.say)
-                return preemption.measure(opened, pair, way, *to, wanted.points, wanted.run, wanted.repeats)
+        def do(clock: Clock) -> None:
+            wanted, to = self.extent, (self.results, clock, self.say)
+            try:
+                with self._stage(found, *options) as opened:
+                    if way == "fast":
+                        self._waited(opened)
+                    left = preemption.measure(opened, pair, way, *to, wanted.points, wanted.run, wanted.repeats)
+                self._note(about, left)
+            except (EngineError, UnusableModel) as error:
+                self._refuse(about, error, impossible if isinstance(error, Impossible) else self.failed)
 
-        return Task(f"{pair.model} preempted for {pair.other}, {way}", WEIGHTS[way], do)
+        return Task(about, [about], WEIGHTS[way], do)
 
     def _other(self, pair: Pair) -> Subject:
         """The model that comes: one of those given, or another copy of the first."""
@@ -170,8 +188,7 @@ class Study:
         with stage(self.device, self.threads, subjects, *options) as opened:
             check_in(self.results, opened.wire.hello)
             for subject in subjects.values():
-                if not self.results.rows("models", model=subject.name):
-                    self.results.add("models", [subject.row])
+                enter(self.results, subject.row)
             yield opened
 
     def _waited(self, opened: Stage) -> None:
@@ -184,9 +201,16 @@ class Study:
         """Worker options: room for all weights and for the longest sequences in pinned memory."""
         if not self.pinned:
             return []
-        free = free_memory()
         weights = sum(subject.gguf.weights for subject in subjects)
         longest = max(*self.extent.contexts, *self.extent.points)
-        arena = max(min(subject.gguf.kv_bytes(longest), int(free * _ARENA)) for subject in subjects)
-        store = min(int(weights * 1.02) + _GIB, free - arena - 2 * _GIB)
+        store, arena = shares(free_memory(), weights, max(subject.gguf.kv_bytes(longest) for subject in subjects))
         return ["--host-memory", str(store), "--arena", str(int(arena * 1.05)), "--held-budget", str(4 * _GIB)]
+
+
+def shares(free: int, weights: int, states: int) -> tuple[int, int]:
+    """Bytes of pinned memory for weights and for suspended sequences, out of those that are free.
+
+    What does not leave room for the rest of the machine stays out: weights are then read from the mapped file.
+    """
+    arena = min(states, int(free * _ARENA))
+    return max(0, min(int(weights * 1.02) + _GIB, free - arena - 2 * _GIB)), arena

@@ -18,7 +18,7 @@ from hotbunk.measure.machine import machine
 from hotbunk.study.results import FORMAT, Results, Row
 from hotbunk.worker.protocol import Hello
 
-__all__ = ["check_in", "describe", "same_machine"]
+__all__ = ["check_in", "describe", "enter", "same_machine", "same_models"]
 
 
 def describe(hello: Hello) -> Row:
@@ -60,6 +60,42 @@ def same_machine(results: Results, others: Results) -> None:
     here, there = results.rows("sessions"), others.rows("sessions")
     if here and there and (differences := _machine(here[-1]).differences(_machine(there[-1]))):
         raise ConfigError(f"{results.folder} and {others.folder} come from different set-ups ({differences})")
+
+
+def enter(results: Results, model: Row) -> None:
+    """Note a model among the results, once.
+
+    Raises:
+        ConfigError: there are results of another one with its name.
+    """
+    if before := results.rows("models", model=model["model"]):
+        if _differ(before[0], model):
+            raise ConfigError(
+                f"{results.folder}: its results of {model['model']} come from another file of that name; give another "
+                "--out, or rename the file"
+            )
+    else:
+        results.add("models", [model])
+
+
+def same_models(results: Results, others: Results) -> None:
+    """Check that models of one name are the same in two folders of results.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    for row in others.rows("models"):
+        if any(_differ(before, row) for before in results.rows("models", model=row["model"])):
+            raise ConfigError(
+                f"{results.folder} and {others.folder} come from different files named {row['model']}; make a report "
+                "of each"
+            )
+
+
+def _differ(row: Row, other: Row) -> bool:
+    """Whether two models of one name are not the same file; earlier versions did not note what was in it."""
+    mine, others = row.get("content"), other.get("content")
+    return bool(mine and others and mine != others)
 
 
 def _machine(row: Row) -> Machine:

@@ -14,11 +14,12 @@ from hotbunk.study.results import Row
 from hotbunk.study.stage import Stage
 from hotbunk.worker.protocol import Load, Loaded, Report, Resume, Resumed, Suspend, Suspended, Unload, Unloaded
 
-__all__ = ["STEPS", "Job"]
+__all__ = ["PROMPT", "STEPS", "Job"]
 
 STEPS = ("kv_out", "unload", "load_other", "unload_other", "load", "kv_in", "between")
 """What the overhead consists of, in order."""
-_PROMPT = 16
+PROMPT = 16
+"""Tokens that A and B begin with."""
 _FIRST = 4  # steps after which the speed is known well enough to plan with
 _ROOM = 8  # tokens that may be generated between two looks
 _END = 1 << 30  # more tokens than any context has
@@ -68,7 +69,7 @@ class Job:
     def reach(self, tokens: int, seconds: float = inf) -> None:
         """Go on until there are so many tokens; with a new sequence if it is past them, or that is too slow."""
         if not self.alive or self.position > tokens:
-            self.start(min(tokens, _PROMPT))
+            self.start(min(tokens, PROMPT))
         began = perf_counter()
         self.stage.wire.tokens(self._sequence, _FIRST)
         step = (perf_counter() - began) / _FIRST
@@ -92,7 +93,7 @@ class Job:
         steps, _ = stage.steps({self._sequence}, after)
         try:
             gone, away = wire.move(Suspend(self._sequence), Unload(self.model), self._load(self.other))
-            run = stage.run(self.other, _PROMPT, answer, limit - monotonic(), brief)
+            run = stage.run(self.other, PROMPT, answer, limit - monotonic(), brief)
             there, back = wire.move(Unload(self.other), self._load(self.model), Resume(self._sequence))
         except (OutOfMemory, Outrun):
             self._give_up()

@@ -2,7 +2,8 @@
 
 A repeat of all points may take half of the time that is left, the last one all of it; within it a point gets an even
 share of what is left, never less than of all that is to come; what it does not need is the others'. So a short budget
-cuts repeats before it thins points. A point at which this process could not keep up with the worker is tried again.
+cuts repeats before it thins points. A point that was cut short earlier is measured again, after those that are not
+there at all. A point at which this process could not keep up with the worker is tried again.
 """
 
 from __future__ import annotations
@@ -54,17 +55,26 @@ class Point:
 
     Its ``repeat`` says the how manieth time all is measured; points of one repeat follow each other.
     ``measure`` is given the seconds that it should take at most, and returns rows by table: none, if it would take far
-    longer.
+    longer, or came no further than before. ``whole`` says of the rows that are there whether they reach what is asked.
     """
 
     table: str
     title: str
     key: Row
     measure: Callable[[float], Mapping[str, Sequence[Row]]]
+    whole: Callable[[Sequence[Row]], bool] = bool
+
+    def rows(self, results: Results) -> list[Row]:
+        """Those of its rows that are there."""
+        return results.rows(self.table, **self.key)
+
+    def done(self, results: Results) -> bool:
+        """Whether there is nothing left to measure."""
+        return self.whole(self.rows(results))
 
 
-def go(points: Sequence[Point], results: Results, clock: Clock, say: Say) -> int:
-    """Measure the points that are not there yet, in order; returns for how many there was no time.
+def go(points: Sequence[Point], results: Results, clock: Clock, say: Say) -> list[Point]:
+    """Measure the points that are not done yet, in order; returns those for which there was no time, or too little.
 
     A point for which the device has no memory, or this process no time to keep up, is noted and left out.
 
@@ -72,14 +82,15 @@ def go(points: Sequence[Point], results: Results, clock: Clock, say: Say) -> int
         EngineError: the worker failed.
         ConfigError: the results cannot be written.
     """
-    todo = [point for point in points if not results.rows(point.table, **point.key)]
+    todo = [point for point in points if not point.done(results)]
+    todo.sort(key=lambda point: bool(point.rows(results)))  # those that were cut short come last
     rounds = [list(same) for _, same in groupby(todo, key=lambda point: point.key.get("repeat"))]
-    left = number = 0
+    left, number = list[Point](), 0
     for nth, same in enumerate(rounds):
         part = clock if nth == len(rounds) - 1 else clock.part(_ROUND)
         for place, point in enumerate(same):
             if clock.over:
-                return left + len(todo) - number
+                return left + todo[number:]
             seconds = max(part.left / (len(same) - place), clock.left / (len(todo) - number))
             number += 1
             say(f"{point.title} ({number} of {len(todo)})")
@@ -88,9 +99,10 @@ def go(points: Sequence[Point], results: Results, clock: Clock, say: Say) -> int
             except (OutOfMemory, Outrun) as error:
                 results.note(point.title, f"left out: {error}")
                 continue
-            left += not found.get(point.table)
+            results.note(point.title)
             for table in sorted(found, key=lambda table: table == point.table):  # its own last: then it counts as done
                 results.add(table, ({**point.key, **row} for row in found[table]))
+            left += [] if point.done(results) else [point]
     return left
 
 

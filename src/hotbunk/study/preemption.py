@@ -24,7 +24,7 @@ from time import monotonic
 from typing import Literal
 
 from hotbunk.errors import OutOfMemory
-from hotbunk.study.job import Job
+from hotbunk.study.job import PROMPT, Job
 from hotbunk.study.pace import Clock, Point, Say, go
 from hotbunk.study.results import Results, Row
 from hotbunk.study.stage import Stage
@@ -66,20 +66,24 @@ def measure(
     """Measure all that is not there yet; returns for how many points there was no time.
 
     Raises:
+        Impossible: one of them was trained for too few tokens.
         EngineError: the worker failed.
         ConfigError: the results cannot be written.
     """
+    stage.needs(pair.model, min(lengths) + _ROOM)
+    stage.needs(pair.other, PROMPT + run)
     room = stage.trained[pair.model] - _ROOM
     fitting = sorted({min(length, room) for length in lengths})
-    plan = _Plan(pair, way, fitting, run, repeats)
-    if all(results.rows(point.table, **point.key) for point in plan.all(None)):
+    plan = _Plan(pair, way, fitting, run, repeats, results)
+    if all(point.done(results) for point in plan.all(None)):
         return 0
-    # in proportion: the context of a job that goes on after its last interruption
-    job = Job(stage, pair.model, pair.other, fitting[-1] * LENGTH // POINTS[-1] + _ROOM)
+    # in proportion: the context of a job that goes on after its last interruption; B's answer has to find room, too
+    context = max(fitting[-1] * LENGTH // POINTS[-1] + _ROOM, PROMPT + run)
+    job = Job(stage, pair.model, pair.other, context)
     try:
         say(f"{plan.title}: both have the device once")
         job.begin()
-        return go(list(plan.all(job)), results, clock, say)
+        return len(go(list(plan.all(job)), results, clock, say))
     except OutOfMemory as error:
         results.note(plan.title, f"left out: {error}")
         return 0
@@ -96,6 +100,7 @@ class _Plan:
     lengths: Sequence[int]
     run: int
     repeats: int
+    results: Results
 
     @property
     def title(self) -> str:
@@ -105,27 +110,34 @@ class _Plan:
         """Each length once, while the job goes on from one to the next; then the series; then the repeats."""
         for repeat in range(self.repeats):
             for tokens in self.lengths:
-                what = f"at {tokens} tokens, repeat {repeat + 1}"
-                yield self._point(what, tokens, repeat, 1, self._single(job, tokens, repeat == 0))
+                what, key = f"at {tokens} tokens, repeat {repeat + 1}", self._key(tokens, repeat, 1)
+                yield self._point(what, key, self._single(job, key), lambda rows: _answered(rows) >= self.run)
             if not repeat:
                 for times in TIMES:
                     tokens = min(_SEVERAL, max(self.lengths))
-                    yield self._point(f"{times} times", tokens, -1, times, self._series(job, tokens, times))
+                    yield self._point(f"{times} times", self._key(tokens, -1, times), self._series(job, tokens, times))
 
-    def _point(self, what: str, tokens: int, repeat: int, times: int, rows: Callable[[float], list[Row]]) -> Point:
+    def _key(self, tokens: int, repeat: int, times: int) -> Row:
         pair: Row = {"model": self.pair.model, "other": self.pair.other, "way": self.way}
-        key = {**pair, "tokens": tokens, "repeat": repeat, "times": times}
-        return Point("preemption", f"{self.title}, {what}", key, lambda seconds: {"preemption": rows(seconds)})
+        return {**pair, "tokens": tokens, "repeat": repeat, "times": times}
 
-    def _single(self, job: Job | None, tokens: int, first: bool) -> Callable[[float], list[Row]]:
+    def _point(
+        self, what: str, key: Row, rows: Callable[[float], list[Row]], whole: Callable[[Sequence[Row]], bool] = bool
+    ) -> Point:
+        return Point("preemption", f"{self.title}, {what}", key, lambda seconds: {"preemption": rows(seconds)}, whole)
+
+    def _single(self, job: Job | None, key: Row) -> Callable[[float], list[Row]]:
+        tokens, known = key["tokens"], self.results.rows("preemption", **key)
+
         def measure(seconds: float) -> list[Row]:
             assert job
             limit = monotonic() + seconds
-            if first:
-                job.reach(tokens, seconds / 2)
-            else:
+            if key["repeat"]:
                 job.start(tokens)
-            return [{"nth": 0, **job.preempt(_BETWEEN, self.run, _BRIEF, limit)}]
+            else:
+                job.reach(tokens, seconds / 2)
+            row: Row = {"nth": 0, **job.preempt(_BETWEEN, self.run, _BRIEF, limit)}
+            return [row] if _answered([row]) > _answered(known) else []
 
         return measure
 
@@ -137,3 +149,8 @@ class _Plan:
             return [{"nth": nth, **job.preempt(_APART, brief, brief)} for nth in range(times)]
 
         return measure
+
+
+def _answered(rows: Sequence[Row]) -> int:
+    """Tokens of the longest of B's answers."""
+    return max((row["run_tokens"] for row in rows), default=0)

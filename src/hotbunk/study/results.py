@@ -2,7 +2,7 @@
 
 Each table has a journal of JSON lines (``offload.jsonl``), which is the truth: a run that is cut short leaves what it
 has, and goes on with it later. ``export`` writes each table as Parquet and CSV, too. A row says by its key which point
-it belongs to; the rows of one point are written together, so that a point is there whole or not at all.
+it belongs to; what is measured of a point at a time is written together, so that it is there whole or not at all.
 """
 
 from __future__ import annotations
@@ -131,10 +131,17 @@ class Results:
         text = path.read_bytes()
         if (whole := text.rfind(b"\n") + 1) < len(text):  # the last line was being written when the machine went down
             _cut(path, whole)
-        try:
-            return [json.loads(line) for line in text[:whole].splitlines()]
-        except ValueError as error:
-            raise ConfigError(f"{path}: is not a table of results ({error}); give another --out") from error
+        return [_row(path, number, line) for number, line in enumerate(text[:whole].splitlines(), 1)]
+
+
+def _row(path: Path, number: int, line: bytes) -> Row:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ConfigError(f"{path}, line {number}: is not a table of results ({error}); give another --out") from error
+    if not isinstance(row, dict):
+        raise ConfigError(f"{path}, line {number}: is not a table of results (no object); give another --out")
+    return row
 
 
 def _write(write: Any, data: bytes) -> None:

@@ -17,15 +17,16 @@ from time import monotonic, perf_counter, time
 
 from hotbunk.costs.anatomy import Anatomy, Share
 from hotbunk.costs.dissect import dissect
+from hotbunk.costs.fingerprint import content
 from hotbunk.costs.steps import PAD
-from hotbunk.errors import EngineError
+from hotbunk.errors import EngineError, UnusableModel
 from hotbunk.llama.gguf import Gguf, read
 from hotbunk.measure.wire import Wire, prompt, worker
 from hotbunk.placement import Placement
 from hotbunk.study.results import Row
 from hotbunk.worker.protocol import Beat, Load, Loaded, Open, Opened, Produced, Resize, Unload
 
-__all__ = ["Run", "Stage", "Subject", "quartiles", "stage"]
+__all__ = ["Impossible", "Run", "Stage", "Subject", "quartiles", "stage"]
 
 WARM = 3
 """Tokens generated after a move before anything is timed: libllama plans its graphs at the first."""
@@ -51,7 +52,15 @@ class Subject:
 
     @property
     def row(self) -> Row:
-        """What a report says of it: sizes in bytes; ``head`` counts as read for each token."""
+        """What is noted of it: sizes in bytes; ``head`` counts as read for each token; ``content`` tells files apart.
+
+        Raises:
+            UnusableModel: the file cannot be read any more.
+        """
+        try:
+            mark = content(self.gguf.files)
+        except OSError as error:
+            raise UnusableModel(f"{self.path}: cannot be read: {error.strerror}") from error
         return {
             "model": self.name,
             "type": self.gguf.quantisation,
@@ -63,6 +72,7 @@ class Subject:
             "kv_token": self.gguf.kv_bytes(1000) // 1000,
             "experts": self.gguf.experts,
             "context": self.gguf.context,
+            "content": mark,
         }
 
     def read(self, layers: int, sequences: int = 1) -> tuple[float, float]:
@@ -102,6 +112,10 @@ class Run:
         return self.arrivals[tokens - 1] - self.arrivals[0]
 
 
+class Impossible(EngineError):
+    """An experiment that cannot be made with this model, or on this device."""
+
+
 class Stage:
     """Models opened on one worker, under the names of their subjects."""
 
@@ -119,6 +133,15 @@ class Stage:
     def cpu(self) -> bool:
         """Whether there is no device but the CPU."""
         return self.wire.hello.device == "CPU"
+
+    def needs(self, model: str, context: int) -> None:
+        """See to it that a model was trained for so many tokens.
+
+        Raises:
+            Impossible: it was not.
+        """
+        if self.trained[model] < context:
+            raise Impossible(f"{model} was trained for {self.trained[model]} tokens, and this takes {context}")
 
     def place(self, model: str, layers: int, context: int, slots: int = 1) -> Placement:
         """A placement, priced; ``context`` is rounded up as libllama does."""

@@ -10,6 +10,8 @@ import ctypes as C
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from glob import escape
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,8 @@ def write(
 ) -> int:
     """Write a GGUF of that shape, aside first, so that a file of that name is always whole. Returns its bytes.
 
+    What a process that was killed left aside of that name is removed.
+
     Args:
         path: where to.
         shape: what to write.
@@ -61,6 +65,7 @@ def write(
     """
     kind = kind or shape.type
     needed = size(shape, kind)
+    _sweep(path)
     _check_place(path, needed, force)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -131,6 +136,24 @@ def _encoded(values: NDArray[np.float32], kind: Type) -> bytes:
     done = quantize(kind.number, values.ctypes.data, C.addressof(out), 0, _POOL // 4096, 4096, None)
     assert done == len(out), "libggml's type has another size"
     return out.raw
+
+
+def _sweep(path: Path) -> None:
+    for left in path.parent.glob(f".{escape(path.name)}.*"):
+        pid = left.suffix.removeprefix(".")
+        if pid.isdecimal() and not _alive(int(pid)):
+            with suppress(OSError):  # of someone else
+                left.unlink()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # of someone else
+        pass
+    return True
 
 
 def _check_type(kind: str) -> None:

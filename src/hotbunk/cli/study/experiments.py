@@ -116,13 +116,14 @@ def context(
 
 def bus(
     device: Device = "auto",
+    threads: Threads = None,
     out: Out = OUT,
     resume: Resume = False,
     quick: Quick = False,
     repeats: Repeats = None,
 ) -> None:
     """Measure how fast bytes cross between host memory and the device."""
-    carry_out(_order(["bus"], [], device, None, out, resume, quick, repeats, None))
+    carry_out(_order(["bus"], [], device, threads, out, resume, quick, repeats, None))
 
 
 def everything(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,8 @@ def carry_out(order: Order) -> None:
         study = Study(order.device, order.threads, subjects, results, say, _extent(order), pairs, pinned, unusable)
         interrupted = _interrupted(study, order)
     _finish(results)
+    for sentence in study.omitted:
+        typer.echo(f"left out: {sentence}", err=True)
     for sentence in study.failed:
         typer.echo(f"hotbunk: error: {sentence}", err=True)
     if interrupted:
@@ -82,22 +85,28 @@ def make_report(folders: Sequence[Path], out: Path) -> None:
     """Bring folders of results together, and make the report.
 
     Raises:
-        ConfigError: there are no results, they come from several machines, or they cannot be written.
+        ConfigError: there are no results, they come from several machines or from different models of one name, or they
+            cannot be written.
     """
-    from hotbunk.study.environment import same_machine
+    from hotbunk.study.environment import enter, same_machine, same_models
     from hotbunk.study.results import TABLES, Results
 
     for folder in folders:
         if not any((folder / f"{table}.jsonl").exists() for table in TABLES):
             raise ConfigError(f"{folder}: there are no results in it; make some with hotbunk study all")
+    # all of them are read and compared before anything is written
+    more = [Results(folder) for folder in folders if folder.resolve() != out.resolve()]
+    given = [*more, *([Results(out)] if out.exists() else [])]
+    for one, other in combinations(given, 2):
+        same_machine(one, other)
+        same_models(one, other)
     results = Results(out)
-    for folder in folders:
-        if folder.resolve() != out.resolve():
-            more = Results(folder)
-            same_machine(results, more)
-            for table in TABLES:
-                known = results.rows(table)
-                results.add(table, [row for row in more.rows(table) if row not in known])
+    for each in more:
+        for row in each.rows("models"):
+            enter(results, row)
+        for table in TABLES:
+            known = results.rows(table)
+            results.add(table, [row for row in each.rows(table) if table != "models" and row not in known])
     _finish(results)
 
 

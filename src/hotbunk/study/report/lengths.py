@@ -55,10 +55,14 @@ def _alone(models: Sequence[Model], results: Results) -> Iterator[Block]:
             f"Runs of one length alone differ from the same length within a longer run by {percent(mean)} on average "
             f"({len(off)} comparisons)."
         )
+    elif any(offload.checked(model.asked) for model in models):
+        yield Text(
+            "No runs of one length alone were made, which would check that a longer run takes as long to get there."
+        )
 
 
 def _latency(models: Sequence[Model]) -> Table:
-    outputs = sorted({row["output"] for model in models for row in model.rows if row["output"] in offload.LENGTHS})
+    outputs = sorted({row["output"] for model in models for row in model.rows if row["output"] in model.asked})
     outputs = outputs or sorted({row["output"] for model in models for row in model.rows})
     rows = []
     for model in models:
@@ -68,6 +72,8 @@ def _latency(models: Sequence[Model]) -> Table:
             share = percent(layers / model.about["layers"], 0)
             rows.append([f"{model.name}, {share}", *(cells.get(output, "") for output in outputs)])
     caption = "Seconds from the request to the last token: median (least to greatest). Empty: no time to get there."
+    if short := [f"{model.reached:,} tokens of {model.name}" for model in models if model.unreached]:
+        caption += f" Where not all that was asked for was reached, the longest output is {listed(short)}."
     return Table("Latency by output length", ["residency", *(f"{n:,} tokens" for n in outputs)], rows, caption)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import mean
+from statistics import mean, median
 
 import numpy as np
 
@@ -95,6 +95,7 @@ def _table(cases: Sequence[Case], results: Results) -> Table:
         "weights, share",
         "KV, share",
         "the study, s",
+        "the study, share",
     )
     rows = []
     for case in cases:
@@ -105,23 +106,26 @@ def _table(cases: Sequence[Case], results: Results) -> Table:
                 case.name,
                 _WAYS[case.way],
                 f"{figure(middle)} ({figure(low)} to {figure(high)})",
-                figure(mean(row["load_other"] for row in case.single)),
+                figure(median(row["load_other"] for row in case.single)),
                 percent(middle / job),
                 percent(case.part(_RELOAD)),
                 percent(case.part(_KV)),
-                _study(case.model),
+                *_study(case.model),
             ]
         )
     caption = (
-        "Median over all points of interruption (least to greatest). The study's overheads, on an RTX 5000 Ada and on "
-        "an A6000, seem to leave out B's own load; it puts over 98 % down to reloading, 0.6 to 1.5 % to the KV cache."
+        "Median over all points of interruption (least to greatest). The study's overheads, and their shares of such a "
+        "job, on an RTX 5000 Ada and on an A6000, seem to leave out B's own load; it puts over 98 % down to reloading, "
+        "0.6 to 1.5 % to the KV cache."
     )
     return Table("The price of one preemption", columns, rows, caption)
 
 
-def _study(model: str) -> str:
-    found = paper.overhead(model)
-    return f"{found.ada:g} and {found.a6000:g}" if found else ""
+def _study(model: str) -> tuple[str, str]:
+    """The study's overhead of a model, in seconds and as a share of a job, on both of its GPUs."""
+    if (found := paper.overhead(model)) is None:
+        return "", ""
+    return f"{found.ada:g} and {found.a6000:g}", f"{percent(found.ada_share)} and {percent(found.a6000_share)}"
 
 
 def _job(rows: Sequence[Row]) -> float:
@@ -161,11 +165,14 @@ def _growth(curve: Band) -> str:
 
 
 def _cache(way: str, cases: Sequence[Case]) -> Plot:
-    series = [Series(case.name, case.share(_KV)) for case in cases]
-    told = [f"{percent(each.curve.middle[-1] / 100)} for {each.name}" for each in series]
+    curves = {case.name: case.share(_KV) for case in cases}
+    told = [f"{percent(c.middle[-1] / 100)} for {name} ({c.x[-1]:,.0f})" for name, c in curves.items()]
     low, high = (100 * share for share in paper.KV_SHARE)
-    last = f"{series[0].curve.x[-1]:,.0f} tokens"
-    caption = f"At {last} the KV cache is {listed(told)}. Grey: the study's {low:g} to {high:g} %."
+    caption = (
+        f"At the last point of interruption (in tokens) the KV cache is {listed(told)}. Grey: the study's {low:g} to "
+        f"{high:g} %."
+    )
+    series = [Series(name, curve) for name, curve in curves.items()]
     axes = Axes("tokens behind A when it is interrupted", "KV cache, share of the overhead, %", shaded=(low, high))
     return Plot(f"The KV cache's share, {_WAYS[way]}", plot(series, axes), caption)
 

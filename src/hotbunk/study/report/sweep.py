@@ -8,11 +8,13 @@ from functools import cached_property
 
 from hotbunk.report.curves import Band, band, groups
 from hotbunk.study.lines import Line, Sides, fit
+from hotbunk.study.offload import LENGTHS
 from hotbunk.study.results import Results, Row
 
 __all__ = ["Model", "models"]
 
 _LONG = 500  # tokens up to which a run counts for the curves: later ones are slower by their context
+_STUDY = ",".join(map(str, LENGTHS))
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,22 @@ class Model:
     name: str
     about: Row
     rows: Sequence[Row]
+
+    @property
+    def reached(self) -> int:
+        """Tokens of the longest output."""
+        return max(int(row["output"]) for row in self.rows)
+
+    @cached_property
+    def asked(self) -> list[int]:
+        """Lengths of outputs that were asked for; where earlier versions noted none, the study's."""
+        given = {row.get("lengths", _STUDY) for row in self.rows}
+        return sorted({int(length) for each in given for length in each.split(",")})
+
+    @property
+    def unreached(self) -> list[int]:
+        """Those that no run came to."""
+        return [length for length in self.asked if length > self.reached]
 
     @cached_property
     def runs(self) -> list[Row]:

@@ -8,10 +8,10 @@ from hotbunk.extras import needs
 from hotbunk.report.curves import groups
 from hotbunk.report.page import Page, Section, Table, Text
 from hotbunk.report.render import html, text
-from hotbunk.report.words import figure, percent
+from hotbunk.report.words import figure, listed, percent
 from hotbunk.study import paper
-from hotbunk.study.report import offload, preemption, scaling
-from hotbunk.study.results import Results
+from hotbunk.study.report import offload, preemption, scaling, sweep
+from hotbunk.study.results import Results, Row
 from hotbunk.units import brief_size
 
 __all__ = ["sections", "write"]
@@ -55,16 +55,34 @@ def _about(results: Results) -> list[tuple[str, str]]:
     sessions = results.rows("sessions")
     if not sessions:
         return []
-    last, times = sessions[-1], [row["at"] for row in sessions]
-    driver = f", driver {last['driver']}" if last["driver"] else ""
+    times = [row["at"] for row in sessions]
+    told = [(name, tell(row)) for name, tell in _ABOUT.items() for row in sessions]
     return [
-        ("device", f"{last['device']}, {brief_size(last['device_memory'])}{driver}"),
-        ("host", f"{last['cpu']}, {last['cores']} cores, {brief_size(last['host_memory'])}; {last['threads']} threads"),
-        ("software", f"hotbunk {last['hotbunk']}, {last['libllama']}, Python {last['python']}, {last['packages']}"),
-        ("system", last["system"]),
+        *dict.fromkeys(told),
         ("when", " to ".join(dict.fromkeys((min(times), max(times))))),
         *(("command", row["command"]) for row in sessions),
     ]
+
+
+def _device(row: Row) -> str:
+    driver = f", driver {row['driver']}" if row["driver"] else ""
+    return f"{row['device']}, {brief_size(row['device_memory'])}{driver}"
+
+
+def _host(row: Row) -> str:
+    return f"{row['cpu']}, {row['cores']} cores, {brief_size(row['host_memory'])}; {row['threads']} threads"
+
+
+def _software(row: Row) -> str:
+    return f"hotbunk {row['hotbunk']}, {row['libllama']}, Python {row['python']}, {row['packages']}"
+
+
+def _system(row: Row) -> str:
+    return str(row["system"])
+
+
+_ABOUT = {"device": _device, "host": _host, "software": _software, "system": _system}
+"""What the sessions tell, each thing once: those of one machine may still have another host's memory, or Python."""
 
 
 def _models(results: Results) -> Table | None:
@@ -101,4 +119,7 @@ def _profile(results: Results) -> Section | None:
 
 def _notes(results: Results) -> Section | None:
     texts = [Text(f"{about}: {text}") for about, text in results.notes.items()]
+    for model in sweep.models(results):
+        if lengths := model.unreached:
+            texts.append(Text(f"{model.name}: outputs of {listed([f'{n:,}' for n in lengths])} tokens, not reached"))
     return Section("notes", "What was left out", "", texts) if texts else None
