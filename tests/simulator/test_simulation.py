@@ -263,6 +263,28 @@ def test_a_part_of_a_model_says_nothing_of_the_bound_on_its_load() -> None:
     assert bounds == [(9.0, 1.0), (pytest.approx(1.5 * 0.5 + 0.05, abs=0.01), 1.0)]
 
 
+def test_bounds_forget_pageable_loads_once_the_weights_are_pinned() -> None:
+    bounds: list[float] = []
+
+    class Told(Scheduler):
+        def handle(self, event: events.Event) -> list[actions.Decision | actions.Wake]:
+            match event:
+                case events.Loaded(model="a", bounds=(load, _)):
+                    bounds.append(load)
+            return super().handle(event)
+
+    class Filling(Everything):
+        def has(self, model: str, now: float) -> bool:
+            return now > 10.0
+
+    rows = [Request(at, name, 1, 1) for at, name in ((0.0, "a"), (5.0, "b"), (20.0, "a"))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cases, "Scheduler", Told)
+        serve(rows, "fifo", Live(Filling()), a=10, b=10)
+    # pageable, it takes four times as long, and the context is made after that
+    assert bounds == pytest.approx([1.5 * (4 * 0.5 + 0.1) + 0.05, 1.5 * 0.5 + 0.05], abs=0.01)
+
+
 def test_tokens_that_were_never_made_do_not_count() -> None:
     never = subject("a", 20)  # for which the device is too small
     trace = Trace.of("two", [Request(0.0, "a", 10, 500), Request(0.0, "b", 10, 7)], "ab")
