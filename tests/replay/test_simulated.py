@@ -76,6 +76,7 @@ def test_a_replay_and_its_simulation(
         assert made.usage.unloads == LOADS - 1
         assert made.outcomes.preemptions.sum() == made.usage.suspends == 0
     assert {(s.model, s.layers, s.size) for s in live.stays} == {(s.model, s.layers, s.size) for s in simulated.stays}
+    assert live.usage.busy > 0
     for name, error in errors(live, simulated).items():
         record_property(f"(simulated - live) / live: {name}", f"{error:+.0%}")
 
