@@ -24,6 +24,18 @@ settings.load_profile("gate")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests have measured and not judged (``record_property``) is told all the same, at the end."""
+    reports = [each for kind in terminalreporter.stats.values() for each in kind if isinstance(each, pytest.TestReport)]
+    told = {each.nodeid: each.user_properties for each in reports if each.when == "call" and each.user_properties}
+    if told:
+        terminalreporter.section("measured")
+    for test, properties in told.items():
+        terminalreporter.write_line(test)
+        for name, value in properties:
+            terminalreporter.write_line(f"    {name}  {value}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What the user has measured is not for tests, nor theirs for the user: a folder of data of their own."""

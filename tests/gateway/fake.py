@@ -25,6 +25,7 @@ DEVICE: dict[str, Any] = {
     "stored": {"smol": {"bytes": 70, "total": 90}},
     "filling": True,
     "computed": 1.5,
+    "worked": 2.5,
     "suspends": {"pinned": {"count": 2, "bytes": 80, "seconds": 0.25}},
     "resumes": {},
 }

@@ -295,6 +295,7 @@ def test_metrics(web: httpx.Client, fake: Fake) -> None:
     assert values['hotbunk_stored_total_bytes{device="cpu",model="smol"}'] == 90
     assert values['hotbunk_tier_suspends_count_total{device="cpu",tier="pinned"}'] == 2
     assert values['hotbunk_device_computing_seconds_total{device="cpu"}'] == 1.5
+    assert values['hotbunk_device_working_seconds_total{device="cpu"}'] == 2.5
     assert values['hotbunk_model_predicted_bytes{model="smol"}'] == 590
     assert values['hotbunk_cost_predicted_seconds_total{kind="decode",model="smol"}'] == 1.5
     assert values['hotbunk_cost_measured_seconds_total{kind="load",model="smol"}'] == 4.5

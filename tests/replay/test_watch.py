@@ -13,7 +13,7 @@ PLANNED = {"layers": 12, "device": {"total": 120}}
 
 
 def state(phase: str, layers: int, *notes: dict[str, Any], **counts: int) -> dict[str, Any]:
-    computed = counts.pop("computed", 0)
+    work = {name: counts.pop(name, 0) for name in ("computed", "worked")}
     carried = {"pinned": {"count": 1, "bytes": counts.pop("carried", 0), "seconds": 0.1}}
     return {
         "models": [
@@ -26,7 +26,7 @@ def state(phase: str, layers: int, *notes: dict[str, Any], **counts: int) -> dic
                 "planned": PLANNED,
             }
         ],
-        "devices": [{"computed": computed, "suspends": carried, "resumes": {}}],
+        "devices": [{**work, "suspends": carried, "resumes": {}}],
         "decisions": list(notes),
         "counters": {"a": counts},
     }
@@ -76,16 +76,23 @@ def test_who_is_not_seen_is_as_planned() -> None:
 
 def test_usage_is_what_was_added_meanwhile() -> None:
     old = note(1, "load", 9.0)
-    before = state("ready", 30, old, loads=5, unloads=4, suspends=1, bytes_moved=100, carried=10, computed=2)
+    before = state("ready", 30, old, loads=5, unloads=4, suspends=1, bytes_moved=100, carried=10, computed=2, worked=3)
     watch = Watch(before)
     watch.hear(state("resizing", 15, old, note(2, "resize")), 1)
     moves = [old, note(2, "resize", 0.5), note(3, "unload", 0.2), note(3.5, "start"), note(4, "load", 1.0)]
-    after = state("ready", 15, *moves, loads=7, unloads=5, suspends=4, bytes_moved=350, carried=70, computed=5)
+    work = {"computed": 5, "worked": 7}
+    after = state("ready", 15, *moves, loads=7, unloads=5, suspends=4, bytes_moved=350, carried=70, **work)
     watch.hear(after, 2)
     usage = watch.usage(after)
     assert (usage.loads, usage.resizes, usage.unloads, usage.suspends) == (1, 1, 1, 3)
     assert (usage.moved, usage.carried, round(usage.moving, 9)) == (250, 60, 1.7)
-    assert usage.computing == 3
+    assert (usage.computing, usage.busy) == (3, 4)
+
+
+def test_of_several_devices_none_is_idle_for_all() -> None:
+    before, after = state("ready", 30), state("ready", 30, worked=4)
+    after["devices"] *= 2
+    assert isnan(Watch(before).usage(after).busy)
 
 
 def test_moves_at_the_same_time_are_one_time_of_moving() -> None:

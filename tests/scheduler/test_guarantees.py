@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hotbunk.scheduler import POLICIES, Bound, Scheduler, events
 from hotbunk.scheduler.policies import Turns
 from tests.scheduler.arrivals import devices, run_out
-from tests.scheduler.device import Device, placement
+from tests.scheduler.device import Device, loads, placement
 
 
 @st.composite
@@ -51,6 +51,20 @@ def test_a_turn_is_over_soon_where_loading_was_faster_than_its_bound() -> None:
     device.arrive(1.0, "b", 1.0)
     device.run(until=100.0)
     assert device.requests[1].waited < 5.0
+
+
+def test_a_load_that_takes_longer_than_its_bound_has_not_come_for_nothing() -> None:
+    paces = iter([1.0, 1.0, 1.0, 15.0])  # the first one in, its sequence out, itself out, the urgent one in
+    policy = POLICIES["timeslice"](Bound(wait=20.0), quantum=2.0)
+    device = Device(Scheduler(10, policy), pace=lambda: next(paces, 1.0))
+    for name, priority in (("first", 0), ("due", 0), ("urgent", 1)):
+        device.tell(events.Added(0.0, name, (placement(8),), load=1.0, leave=0.5, priority=priority))
+    device.arrive(0.0, "first", inf)
+    device.arrive(1.0, "due", 1.0)
+    device.arrive(1.1, "urgent", 1.0)  # when it is there, the other one is due
+    device.run(until=100.0)
+    assert [model for _, model in loads(device)][:3] == ["first", "urgent", "due"]
+    assert device.requests[2].ended == loads(device)[1][0] + 15.0 + 1.0
 
 
 def test_a_load_beside_it_does_not_come_between_a_due_model_and_its_start() -> None:

@@ -20,6 +20,16 @@ def phases(device: Device) -> dict[str, Phase]:
     return {m.id: m.phase for m in device.scheduler.snapshot.models.values()}
 
 
+def test_a_model_is_not_called_idle_when_somebody_waits_for_it() -> None:
+    made = device(a=15)
+    made.arrive(0.0, "a", 1.0)
+    made.change(0.5, 10)  # while it is being loaded
+    made.run(until=10.0)
+    assert [a.reason for _, a in made.log if isinstance(a, actions.Unload)] == [
+        "the device has less memory for us than before"
+    ]
+
+
 def test_the_least_recently_used_idle_model_leaves_first() -> None:
     made = device(k_k=5, a=5, b=5, c=5)
     for at, name, work in ((0.0, "a", 0.1), (2.0, "b", 0.1), (4.0, "c", inf)):

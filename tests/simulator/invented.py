@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from hypothesis import strategies as st
 
 from hotbunk.costs.linear import Estimate
+from hotbunk.costs.rates import Rates
 from hotbunk.costs.steps import padded
 from hotbunk.placement import Footprint, Placement
 from hotbunk.simulator.case import Case
@@ -79,6 +80,26 @@ LIVE = Live(Everything())
 
 def subject(name: str, size: int = 10, slots: int = 2, costs: Invented = Invented()) -> Subject:
     return Subject(name, replace(costs, weights=size), (Placement(10, 4096, slots, Footprint(size)),))
+
+
+@st.composite
+def subjects(draw: st.DrawFn, names: Sequence[str], costs: Invented) -> tuple[Subject, ...]:
+    """Models of these names, with bounds that hold: up to three placements of each, maybe with one KV cache for all."""
+    return tuple([draw(_subjects(name, costs)) for name in names])
+
+
+@st.composite
+def _subjects(draw: st.DrawFn, name: str, costs: Invented) -> Subject:
+    sizes = sorted(draw(st.sets(st.integers(1, 10), min_size=1, max_size=3)), reverse=True)
+    slots, cached = draw(st.integers(1, 4)), draw(st.none() | st.just(sizes[0]))
+    fewer = draw(st.integers(1, slots))  # at all but the best
+    places = tuple(Placement(s, 4096, slots if s == sizes[0] else fewer, Footprint(s), cached=cached) for s in sizes)
+    each = draw(st.sampled_from((0.0002, 0.002)))  # what a step takes longer for each layer that is not there
+    load = draw(st.sampled_from((0.6, 3.0)))  # where it is dear, models are split
+    rates = tuple(Rates(0.01 + each * (sizes[0] - s), 0.001, 0.0001, load, 0.05) for s in sizes)
+    known, priority = draw(st.booleans()), draw(st.integers(0, 1))
+    costs = replace(costs, weights=sizes[0])
+    return Subject(name, costs, places, priority, rates=rates if known else (), bounds=(3.0, 0.5))
 
 
 def case(trace: Trace, subjects: Sequence[Subject], moving: Moving = LIVE, delays: Delays = DELAYS) -> Case:

@@ -1,9 +1,9 @@
 """Prometheus metrics: what requests met with, counted here; what the devices hold, read from the backend when asked.
 
 Read from ``Backend.state()``, in bytes, seconds and tokens: ``devices`` [{name, budget, budget_configured, used, free,
-foreign, pinned, held, spilled, computed, stored {model: {bytes, total}}, suspends and resumes {tier: {count, bytes,
-seconds}}}], ``models`` [{id, device, state, layers, device_bytes, predicted_bytes, reported_bytes, driver_bytes, costs
-{kinds {kind: {points, and if there are any predicted_sum, measured_sum, error, drift {factor}}}}}], ``queue``
+foreign, pinned, held, spilled, computed, worked, stored {model: {bytes, total}}, suspends and resumes {tier: {count,
+bytes, seconds}}}], ``models`` [{id, device, state, layers, device_bytes, predicted_bytes, reported_bytes, driver_bytes,
+costs {kinds {kind: {points, and if there are any predicted_sum, measured_sum, error, drift {factor}}}}}], ``queue``
 [{model}], ``sequences`` [{model, state}], ``counters`` {model: {loads, unloads, suspends, resumes, bytes_moved}}. What
 is None there is left out.
 """
@@ -41,6 +41,10 @@ _DEVICE_GAUGES = {
 _STORED = {
     "bytes": ("stored_bytes", "Bytes of the model in the host store"),
     "total": ("stored_total_bytes", "Bytes that it will have there"),
+}
+_WORK = {
+    "computed": ("hotbunk_device_computing_seconds", "Seconds of evaluations"),
+    "worked": ("hotbunk_device_working_seconds", "Seconds in which an evaluation or a move was under way"),
 }
 _CARRIED = {
     "suspends": "Sequences suspended to the tier",
@@ -153,10 +157,11 @@ def _devices(devices: list[dict[str, Any]]) -> Iterator[Any]:
     for key, (name, text) in _STORED.items():
         stored = {(d["name"], model): each[key] for d in devices for model, each in d["stored"].items()}
         yield _gauge(name, text, ("device", "model"), stored)
-    computed = CounterMetricFamily("hotbunk_device_computing_seconds", "Seconds of evaluations", labels=("device",))
-    for device in devices:
-        computed.add_metric((device["name"],), device["computed"])
-    yield computed
+    for key, (name, text) in _WORK.items():
+        seconds = CounterMetricFamily(name, text, labels=("device",))
+        for device in devices:
+            seconds.add_metric((device["name"],), device[key])
+        yield seconds
     yield from _tiers(devices)
 
 

@@ -82,7 +82,7 @@ class Watch:
             carried=_carried(after) - _carried(self.before),
             computing=_computed(after) - _computed(self.before),
             moving=nan if self._missed else _moving(done),
-            busy=nan,
+            busy=_worked(after) - _worked(self.before),
             decisions=nan,
         )
 
@@ -136,6 +136,11 @@ def _moving(notes: Iterable[State]) -> float:
 def _computed(state: State) -> float:
     """Seconds of evaluations, on all devices."""
     return sum(float(device.get("computed", nan)) for device in state["devices"])
+
+
+def _worked(state: State) -> float:
+    """Seconds in which the device was at work, as of half a second ago; of several devices none can be told for all."""
+    return float(state["devices"][0].get("worked", nan)) if len(state["devices"]) == 1 else nan
 
 
 def _carried(state: State) -> int:

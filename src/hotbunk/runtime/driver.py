@@ -247,6 +247,7 @@ class Driver:
 
     def _heard(self, beat: wire.Beat) -> None:
         self._progress.hear(beat.stored)
+        self._tally.hear(beat.worked)
         before = self._view().budget
         self._memory.hear(beat)
         if self._view().budget < before:

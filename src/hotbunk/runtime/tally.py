@@ -1,4 +1,4 @@
-"""What a device has spent its time on: evaluations; suspensions and resumptions, by the tier in which states lay."""
+"""What a device has spent its time on: anything; evaluations; suspensions and resumptions, by their states' tier."""
 
 from collections import defaultdict
 from dataclasses import asdict, dataclass
@@ -23,7 +23,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._sums: dict[Kind, defaultdict[str, Sum]] = {"suspend": defaultdict(Sum), "resume": defaultdict(Sum)}
-        self._computed = 0.0
+        self._computed = self._worked = self._heard = 0.0
 
     def add(self, kind: Kind, report: Suspended | Resumed) -> None:
         """One more state has been carried."""
@@ -36,7 +36,12 @@ class Tally:
         """One more step has been evaluated; the worker does them one after the other."""
         self._computed += report.seconds
 
+    def hear(self, worked: float) -> None:
+        """What the worker has worked so far; a new one begins anew."""
+        self._worked += worked - self._heard if worked >= self._heard else worked
+        self._heard = worked
+
     def state(self) -> dict[str, Any]:
-        """``computed``, in seconds; ``suspends`` and ``resumes`` by tier; ready for JSON."""
+        """``computed`` and ``worked``, in seconds; ``suspends`` and ``resumes`` by tier; ready for JSON."""
         carried = {f"{kind}s": {tier: asdict(each) for tier, each in sums.items()} for kind, sums in self._sums.items()}
-        return {"computed": self._computed, **carried}
+        return {"computed": self._computed, "worked": self._worked, **carried}

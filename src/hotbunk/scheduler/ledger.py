@@ -71,8 +71,8 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
         case events.Suspended():
             return _suspended(model, event.sequence, event.made, now)
         case events.Loaded():
-            # it may have come sooner than the bound on loading said
-            over = min(model.over, now + model.least)
+            # whatever the bound on loading said: with no time left it would have come for nothing
+            over = now + model.least
             ready = {"phase": Phase.READY, "placement": replace(event.placement, device=event.device), "yields": 0}
             times = {"since": now, "used": now, "turn": inf, "over": over, "retry": 0.0, "wanted": None}
             return model.but(**ready, **times, **_bounded(event.bounds))
@@ -156,7 +156,8 @@ def _suspended(model: Model, number: int, made: int, now: float) -> Model:
 def carry_out(snapshot: Snapshot, action: actions.Decision, over: float, least: float) -> Snapshot:
     """The snapshot once ``action`` has been handed to the driver.
 
-    A turn that it begins may end at ``over``, or ``least`` seconds after the model is ready if that comes first.
+    A turn that it begins may end ``least`` seconds after the model is ready, which is expected to be ``over`` at the
+    latest.
 
     Raises:
         IllegalAction: the device's budget, the model's phase or its slots do not allow it.

@@ -37,7 +37,7 @@ class Scheduler:
             least = self.policy.least(model)
             match action:
                 case actions.Load() | actions.Resize():
-                    over = before.over + model.load
+                    over = before.clear + model.load
                 case actions.Suspend():
                     over = before.settled + model.leave
                 case _:

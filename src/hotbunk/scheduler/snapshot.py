@@ -39,12 +39,12 @@ class Model(Value):
     """A model, its place, and those who want it. What follows from it is worked out once.
 
     ``placements`` are the ways it may be loaded, best first. ``load`` and ``leave`` bound the seconds that bringing it
-    in and taking it out (its sequences' state included) may take. A **turn** is one stay on the device: ``over`` is
-    when the turn has had its ``least`` duration, so that the model may be preempted for one whose time has come. Its
-    time counts from ``turn`` on, the first moment with no move under way (inf: that is still to come), since others'
-    moves may keep it from making a token. A resize under way ``yields`` so many bytes. Until ``expected`` a request
-    that is being prepared may be submitted. ``asked`` is when the last one came, ``used`` when one last entered or left
-    a slot, ``left`` when the model last began to leave.
+    in and taking it out (its sequences' state included) may take; what takes longer delays all by as much. A **turn**
+    is one stay on the device: ``over`` is when the turn has had its ``least`` duration, so that the model may be
+    preempted for one whose time has come. Its time counts from ``turn`` on, the first moment with no move under way
+    (inf: that is still to come), since others' moves may keep it from making a token. A resize under way ``yields`` so
+    many bytes. Until ``expected`` a request that is being prepared may be submitted. ``asked`` is when the last one
+    came, ``used`` when one last entered or left a slot, ``left`` when the model last began to leave.
 
     ``rates`` are what it costs at each of ``placements``, as far as known, ``promise`` is what its users may expect.
     ``answers`` is the mean length of the latest ``answered`` answers in tokens, ``prompts`` that of prompts, ``rate``
@@ -348,8 +348,16 @@ class Snapshot(Value):
         return max([self.now, *[m.over for m in self.residents]])
 
     @property
+    def clear(self) -> float:
+        """The same, and whoever leaves now has left: a load that is ordered now begins by then.
+
+        So a model that is there within its bound can only be there sooner than ``over`` says (``agenda``).
+        """
+        return self.over + sum([m.leave for m in self.residents if m.phase is Phase.LEAVING])
+
+    @property
     def settled(self) -> float:
-        """The same for moves under way alone: nobody's turn is waited for."""
+        """When moves under way are over, and the turns that they begin: nobody else's turn is waited for."""
         return max([self.now, *[m.over for m in self.residents if m.phase is not Phase.READY]])
 
     @lazy

@@ -26,7 +26,7 @@ def enter(model: Model, sequence: Sequence) -> Decision:
 def eviction(model: Model, why: str) -> list[Decision]:
     """Preempt whoever runs, and unload."""
     suspends: list[Decision] = [Suspend(model.id, why, s.id) for s in model.running]
-    return [*suspends, Unload(model.id, why if model.running else f"idle; {why}")]
+    return [*suspends, Unload(model.id, f"idle; {why}" if model.idle else why)]
 
 
 def relief(snapshot: Snapshot, ends: Callable[[Model], float]) -> list[Decision]:

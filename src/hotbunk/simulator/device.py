@@ -33,9 +33,16 @@ from hotbunk.scheduler import actions, events
 from hotbunk.simulator.moving import Moving
 from hotbunk.simulator.pace import CHUNK, NEW, TILE, Delays, Pace, Priced
 
-__all__ = ["Device", "Job"]
+__all__ = ["Device", "Job", "Loaded"]
 
 Command = actions.Load | actions.Resize | actions.Unload | actions.Start | actions.Suspend | actions.Resume
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(events.Loaded):
+    """What a worker reports of it: also whether the weights were ``pinned``, which only the bounds go by."""
+
+    pinned: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -384,7 +391,7 @@ class Device:
 
         def come() -> None:
             runner.ready = True
-            self._tell(events.Loaded(self.clock, model, placement, placement.device))
+            self._tell(Loaded(self.clock, model, placement, placement.device, pinned=time.pinned))
 
         self._later(arrival, time.behind, come)
 

@@ -15,13 +15,15 @@ __all__ = ["Live", "Moving", "Restart", "Time"]
 class Time:
     """Seconds of a move: ``front`` stops the device's loop; ``behind`` passes beside it, on the bus if ``bus``.
 
-    ``anew``: the context is another one then, and running sequences are carried over.
+    ``anew``: the context is another one then, and running sequences are carried over. ``pinned``: the weights come out
+    of pinned memory.
     """
 
     front: float
     behind: float = 0.0
     bus: bool = False
     anew: bool = False
+    pinned: bool = False
 
 
 class Moving(Protocol):
@@ -71,8 +73,8 @@ class Live:
         context = 0.0 if kept else costs.context(to).seconds
         if pinned and self.overlaps:
             calls = costs.calls(to, before, pinned).seconds
-            return Time(calls + context, promotion, bus=True, anew=not kept)
-        return Time(promotion + context, anew=not kept)
+            return Time(calls + context, promotion, bus=True, anew=not kept, pinned=True)
+        return Time(promotion + context, anew=not kept, pinned=pinned)
 
     def unload(self, model: str, costs: Priced, placement: Placement, now: float) -> Time:
         """Memory is given back."""

@@ -24,7 +24,7 @@ from hotbunk.costs.rates import PROMISE, Promise, Rates
 from hotbunk.outcomes.outcome import Fate, Outcomes, Run, Stay
 from hotbunk.placement import Placement
 from hotbunk.scheduler import Scheduler, actions, events
-from hotbunk.simulator.device import Device, Job
+from hotbunk.simulator.device import Device, Job, Loaded
 from hotbunk.simulator.moving import Moving
 from hotbunk.simulator.pace import Delays, Priced
 from hotbunk.traces.trace import Trace
@@ -205,10 +205,10 @@ class Simulation:
         match event:
             case events.Finished(_, _, number):
                 self._finished(at, number)
-            case events.Loaded(_, model, placement, device):
+            case Loaded(_, model, placement, device, _, pinned):
                 times = self._times[model]
                 if placement == times.costs.placement:  # less of it says nothing of the bound
-                    times.costs.came(at - times.since)
+                    times.costs.came(at - times.since, pinned)
                 times.stay = (times.since, at, placement)
                 event = events.Loaded(event.now, model, placement, device, times.bounds)
             case events.Unloaded(_, model):

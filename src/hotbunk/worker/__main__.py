@@ -140,6 +140,7 @@ def _beat(device: Device, engine: Engine, arena: Arena, watch: Watch, store: Sto
         free=device.memory()[0] + pool(device).bytes if device.pinned else -1,
         stored=store.progress,
         filling=store.filling,
+        worked=watch.worked,
     )
 
 

@@ -195,6 +195,7 @@ class Engine:
     def _await(self, move: moves.Move) -> None:
         """Report the move when its bytes have arrived; the other models have their turns meanwhile."""
         self._moving[move.runner.name] = move
+        self._watch.begin(perf_counter())
         if move.arrival:
             move.arrival.add_done_callback(lambda _: self._store.wake())
         else:
@@ -202,9 +203,12 @@ class Engine:
 
     def _finish(self, name: str) -> None:
         move = self._moving.pop(name)
-        if move.arrival:
-            move.arrival.result()
-        self._report(move.finish(self._report))
+        try:
+            if move.arrival:
+                move.arrival.result()
+            self._report(move.finish(self._report))
+        finally:
+            self._watch.end(perf_counter())
         self._weigh()
 
     def _settled(self, name: str) -> Runner:

@@ -268,6 +268,7 @@ class Beat(Message, frozen=True):
     libllama reports them, ``free`` those that the driver says are free, with those that were spared (-1: it does not
     tell), ``rss`` the process's resident memory but for mapped files. ``stored`` has for each model in the host store,
     or on its way there, the bytes that are there and all its bytes; ``filling``: it, or the arena, takes something in.
+    ``worked`` is the seconds in which an evaluation or a move was under way, or whatever else it was asked for.
     """
 
     busy: float
@@ -282,6 +283,7 @@ class Beat(Message, frozen=True):
     free: int = -1
     stored: dict[str, tuple[int, int]] = {}
     filling: bool = False
+    worked: float = 0.0
 
 
 Report = Hello | Opened | Predicted | Loaded | Unloaded | Produced | Ended | Suspended | Resumed | Failed | Beat

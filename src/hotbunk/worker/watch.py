@@ -1,4 +1,4 @@
-"""The watch: what the engine's thread is doing and since when, for the thread that beats."""
+"""The watch: what the engine's thread is doing, since when, and how long it has worked, for the thread that beats."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ class Watch:
 
     def __init__(self) -> None:
         self._now: tuple[str, float] | None = None
+        self._afoot = 0
+        self._worked: tuple[float, float | None] = 0.0, None  # seconds, and since when anything is under way besides
 
     def __call__(self, operation: str) -> Lap:
         """Say that ``operation`` is under way while the ``with`` lasts; the outermost counts."""
@@ -19,6 +21,25 @@ class Watch:
         """The operation under way and its age in seconds; ``("", 0.0)`` when idle."""
         now = self._now
         return (now[0], perf_counter() - now[1]) if now else ("", 0.0)
+
+    @property
+    def worked(self) -> float:
+        """Seconds in which anything was under way: an operation, or what goes on beside them."""
+        seconds, since = self._worked
+        return seconds if since is None else seconds + perf_counter() - since
+
+    def begin(self, at: float) -> None:
+        """Something is under way from that moment of ``perf_counter`` on, maybe beside other things."""
+        if not self._afoot:
+            self._worked = self._worked[0], at
+        self._afoot += 1
+
+    def end(self, at: float) -> None:
+        """It is over."""
+        self._afoot -= 1
+        seconds, since = self._worked
+        if not self._afoot and since is not None:
+            self._worked = seconds + at - since, None
 
 
 class Lap:
@@ -33,8 +54,11 @@ class Lap:
     def __enter__(self) -> Lap:
         self._began, self._outer = perf_counter(), self._watch._now
         self._watch._now = self._outer or (self._operation, self._began)
+        self._watch.begin(self._began)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.seconds = perf_counter() - self._began
+        now = perf_counter()
+        self.seconds = now - self._began
         self._watch._now = self._outer
+        self._watch.end(now)
