@@ -21,9 +21,10 @@ taking a turn out of order only if ``due >= horizon + c``, keeps ``due >= horizo
 admitted starts later than ``W`` after arriving. Turns of models that share the device overlap, which the sum ignores:
 the bound holds all the more.
 
-All of this holds for a constant budget, and for loads that succeed. Who waits for a model that cannot be loaded now,
-since none of its placements fits what has become of the budget or since a load has failed, is owed nothing meanwhile:
-no order of turns could help it, and the others must not wait with it.
+All of this holds for a constant budget, for moves that take no longer than their bounds (one that does delays everybody
+by as much), and for loads that succeed. A load's ``over`` counts the ``x`` of those who leave before it. Who waits for
+a model that cannot be loaded now, since none of its placements fits what has become of the budget or since a load has
+failed, is owed nothing meanwhile: no order of turns could help it, and the others must not wait with it.
 
 Sequences that were preempted are promised nothing by this, and enter after newcomers. They do not starve either: for
 admission they count as if they had arrived when they were preempted, so whoever has waited for ``W`` to go on stops
