@@ -11,6 +11,7 @@ import pytest
 from hotbunk.cli import main
 from hotbunk.cli.profile import session
 from hotbunk.costs.roofline import Roofline, Side
+from hotbunk.measure import machine as measured
 from hotbunk.measure.wire import Wire
 
 SIDE = Side({"F16": 1e10, "Q4_K": 8e9}, {"F16": 3e10, "Q4_K": 4e10}, 5e9, 1e-6, 1e-5)
@@ -20,7 +21,7 @@ SMALL = ["--device", "cpu", "--threads", "1", "--context", "256", "--slots", "2"
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr("sys.argv", ["hotbunk", "profile", *arguments])
-    monkeypatch.setattr(session, "roofline", lambda *_: LINE)  # measured for itself in tests/measure
+    monkeypatch.setattr(measured, "roofline", lambda *_: LINE)  # for itself in tests/measure
     with pytest.raises(SystemExit) as exit:
         main()
     return int(exit.value.code or 0)

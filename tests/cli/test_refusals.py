@@ -21,6 +21,7 @@ from hotbunk.costs.record import Kind, Record
 from hotbunk.costs.roofline import Roofline, Side
 from hotbunk.costs.store import Store
 from hotbunk.llama.gguf import read, stem
+from hotbunk.measure import machine as measured
 from hotbunk.measure.machine import machine
 from hotbunk.measure.wire import worker
 from hotbunk.placement import Placement
@@ -167,9 +168,29 @@ def test_figures_of_another_machine_are_not_used(
     assert Results(tmp_path / "study").rows("concurrency") == before
     status, said = hotbunk("profile", model)
     assert status == 0 and "tiny was profiled under other conditions: threads 7 -> 1" in said
+    status, said = hotbunk("profile", model)  # there are figures that hold here now
+    assert status == 0 and "other conditions" not in said
     with Store(store) as kept:
         assert kept.records(replace(here, threads=7), content(facts.files)) == [point]
         assert point not in kept.records(here, content(facts.files))
+
+
+@pytest.mark.parametrize("command", ["profile", "plan"])
+def test_a_quick_roofline_is_measured_in_full(
+    command: str, model: Path, here: Machine, store: Path, hotbunk: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured, "roofline", lambda *_: ROOFLINE)
+    with Store(store) as kept:
+        kept.keep_roofline(here, replace(ROOFLINE, quick=True, h2d_pageable=1e9))
+    assert hotbunk(command, model)[0] == 0
+    with Store(store) as kept:
+        assert kept.roofline(here) == ROOFLINE
+
+
+def test_a_budget_of_nothing_is_one(model: Path, hotbunk: Command) -> None:
+    for command in ("profile", "plan"):
+        status, said = hotbunk(command, model, "--budget", 0)
+        assert status == 1 and "--budget 0 B: tiny needs " in last(said)
 
 
 def limited(size: int, command: list[str], environment: dict[str, str]) -> tuple[int, str]:

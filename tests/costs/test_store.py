@@ -61,6 +61,18 @@ def test_figures_of_another_machine_or_content_are_not_used_and_it_is_said_why(
         assert "driver 580.1 -> 590.2, threads 15 -> 16" in store.near(other, "abc", "tiny")
         assert "its file has changed" in store.near(HERE, "xyz", "tiny")
         assert store.near(HERE, "abc", "tiny") == store.near(HERE, "xyz", "other") == ""
+        store.add(other, "abc", "tiny", anatomy, RECORD)
+        assert store.near(other, "abc", "tiny") == store.near(HERE, "abc", "tiny") == ""
+
+
+def test_a_roofline_from_before_there_were_quick_ones_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "costs.sqlite"
+    with Store(path) as store:
+        store.keep_roofline(HERE, replace(ROOFLINE, quick=True))
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE machines SET roofline = json_remove(roofline, '$.quick')")
+    with Store(path) as store:
+        assert store.roofline(HERE) == ROOFLINE
 
 
 def test_a_store_of_a_newer_hotbunk_is_left_alone(tmp_path: Path) -> None:

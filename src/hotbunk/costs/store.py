@@ -143,7 +143,9 @@ class Store:
         ]
 
     def near(self, machine: Machine, model: str, name: str) -> str:
-        """In words, why figures of this model do not hold here though there are some; empty if there are none."""
+        """In words, why figures of this model do not hold here; empty if some do, or there are none."""
+        if self.records(machine, model):
+            return ""
         for known in reversed(self.known()):
             if known.model == model and known.machine != machine:
                 return f"{name} was profiled under other conditions: {known.machine.differences(machine)}"

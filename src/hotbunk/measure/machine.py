@@ -6,17 +6,19 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from hotbunk.costs.fingerprint import Machine
 from hotbunk.costs.roofline import Roofline
+from hotbunk.costs.store import Store
 from hotbunk.errors import EngineError
 from hotbunk.worker.machine import cores
 from hotbunk.worker.protocol import Hello
 
-__all__ = ["machine", "roofline"]
+__all__ = ["full_roofline", "machine", "roofline"]
 
 _NVIDIA = Path("/proc/driver/nvidia/version")
 
@@ -42,6 +44,25 @@ def roofline(device: str, threads: int, quick: bool = False) -> Roofline:
         words = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
         raise EngineError(f"the speed of {device} could not be measured: {words[-1].removeprefix('hotbunk: error: ')}")
     return msgspec.json.decode(done.stdout, type=Roofline)
+
+
+def full_roofline(
+    kept: Store, here: Machine, device: str, say: Callable[[str], object] = lambda line: None
+) -> Roofline:
+    """The machine's roofline from the store; measured now, and kept, if it is not there or is a quick one.
+
+    Nothing else should use the device meanwhile.
+
+    Raises:
+        ConfigError: the store cannot be used.
+        EngineError: the device cannot be had or measured.
+    """
+    line = kept.roofline(here)
+    if line is None or line.quick:
+        say(f"measuring the roofline of {here.device}")
+        line = roofline(device, here.threads)
+        kept.keep_roofline(here, line)
+    return line
 
 
 def _found(pattern: str, file: Path) -> str:

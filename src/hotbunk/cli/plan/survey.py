@@ -15,8 +15,8 @@ from hotbunk.costs.roofline import Roofline
 from hotbunk.costs.store import Store
 from hotbunk.errors import ConfigError
 from hotbunk.llama import gguf
+from hotbunk.measure.machine import full_roofline
 from hotbunk.measure.machine import machine as fingerprint
-from hotbunk.measure.machine import roofline as measure
 from hotbunk.measure.wire import Wire, worker
 from hotbunk.models import CONTEXT
 from hotbunk.placement import Placement
@@ -75,9 +75,9 @@ def survey(
         length = prompt or min(1000, min(place.context for model in models for place in model.placements) // 2)
         for model in models:
             check(model.name, model.placements, length, limit)
-        roofline = _roofline(kept, here, device, hello.threads)  # an RPC device has no ear for a second caller
+        roofline = full_roofline(kept, here, device)  # after the worker: an RPC device has no ear for a second caller
         candidates = tuple(_candidate(kept, here, roofline, model) for model in models)
-        notes = tuple(_note(kept, here, each) for each in models)
+        notes = tuple(kept.near(here, each.fingerprint, each.name) for each in models)
     return Survey(hello.description, hello.threads, limit, length, candidates, tuple(filter(None, notes)))
 
 
@@ -116,20 +116,7 @@ def _ask(wire: Wire, question: Predict) -> Placement:
     return wire.ask(question, Predicted).placement
 
 
-def _roofline(kept: Store, machine: Machine, device: str, threads: int) -> Roofline:
-    """The machine's rates; measured now, and kept, if they were not before."""
-    roofline = kept.roofline(machine)
-    if roofline is None:
-        roofline = measure(device, threads)
-        kept.keep_roofline(machine, roofline)
-    return roofline
-
-
 def _candidate(kept: Store, machine: Machine, roofline: Roofline, model: _Model) -> Candidate:
     costs = kept.costs(machine, model.fingerprint, model.anatomy) or Costs.prior(model.anatomy, roofline)
     measured = sum(not record.check for record in kept.records(machine, model.fingerprint))
     return Candidate(model.name, costs, model.placements, measured, roofline.h2d_pinned is not None)
-
-
-def _note(kept: Store, machine: Machine, model: _Model) -> str:
-    return "" if kept.records(machine, model.fingerprint) else kept.near(machine, model.fingerprint, model.name)
