@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from hotbunk.cli.figures import Files, duration
+from hotbunk.cli.figures import Files
+from hotbunk.cli.quantities import duration
 from hotbunk.cli.trace.given import given
 from hotbunk.errors import ConfigError
 from hotbunk.extras import needs

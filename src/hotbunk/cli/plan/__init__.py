@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hotbunk.errors import ConfigError
-from hotbunk.units import parse_size
+from hotbunk.cli.quantities import size
 
 __all__ = ["plan"]
 
@@ -51,7 +50,7 @@ def plan(
 
     try:
         with Console(stderr=True).status("looking at models and machine"):
-            outlook = Outlook(survey(models, device, threads, _bytes(budget), context, slots, prompt, store))
+            outlook = Outlook(survey(models, device, threads, size("--budget", budget), context, slots, prompt, store))
             printed = rows(outlook)
     except KeyboardInterrupt:
         typer.echo("stopped: there is no plan yet; nothing was changed", err=True)
@@ -60,10 +59,3 @@ def plan(
         typer.echo(json.dumps(printed, indent=2))
     else:
         show(outlook, Console())
-
-
-def _bytes(budget: str | None) -> int | None:
-    try:
-        return None if budget is None else parse_size(budget)
-    except ValueError as error:
-        raise ConfigError(f"--budget {budget}: {error}") from error
