@@ -219,6 +219,7 @@ def test_a_full_disk_ends_a_profile_which_keeps_what_it_has(
     status, said = limited(60_000, words("profile", tmp_path, store, model, "--time-budget", "5m"), environment)
     assert status == 1
     assert last(said).startswith(f"hotbunk: error: tiny: the store {store} cannot be used: ")
+    assert "; what was measured before is kept: make room, or name another file with --store" in last(said)
     with Store(store) as kept:
         assert kept.roofline(here) == ROOFLINE
         assert kept.records(here, content(read(model).files))
