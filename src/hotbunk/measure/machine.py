@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -15,19 +16,22 @@ from hotbunk.costs.fingerprint import Machine
 from hotbunk.costs.roofline import Roofline
 from hotbunk.costs.store import Store
 from hotbunk.errors import EngineError
-from hotbunk.worker.machine import cores
+from hotbunk.worker.machine import cores, library
 from hotbunk.worker.protocol import Hello
 
-__all__ = ["full_roofline", "machine", "roofline"]
+__all__ = ["changed", "full_roofline", "machine", "roofline"]
 
 _NVIDIA = Path("/proc/driver/nvidia/version")
 
 
 def machine(hello: Hello) -> Machine:
     """The fingerprint of a worker's machine."""
-    driver = _found(r"Kernel Module.*?\s(\d+\.[\d.]+)", _NVIDIA)
-    cpu = _found(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo")) or platform.machine()
-    return Machine(hello.description or hello.device, driver, cpu, cores(), hello.threads, hello.libllama)
+    return Machine(hello.description or hello.device, _driver(), _cpu(), cores(), hello.threads, hello.libllama)
+
+
+def changed(there: Machine) -> str:
+    """Why a machine's figures do not hold here, in words, as far as can be seen with no device; empty: they may."""
+    return there.differences(replace(there, driver=_driver(), cpu=_cpu(), cores=cores(), libllama=library()))
 
 
 def roofline(device: str, threads: int, quick: bool = False) -> Roofline:
@@ -63,6 +67,14 @@ def full_roofline(
         line = roofline(device, here.threads)
         kept.keep_roofline(here, line)
     return line
+
+
+def _driver() -> str:
+    return _found(r"Kernel Module.*?\s(\d+\.[\d.]+)", _NVIDIA)
+
+
+def _cpu() -> str:
+    return _found(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo")) or platform.machine()
 
 
 def _found(pattern: str, file: Path) -> str:
