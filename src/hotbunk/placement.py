@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOST_SLOTS = 256
+"""Sequences that libllama has room for in a context, its ``LLAMA_MAX_SEQ``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Footprint:

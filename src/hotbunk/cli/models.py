@@ -15,6 +15,7 @@ from rich.table import Table
 
 from hotbunk.cli.quantities import size
 from hotbunk.errors import EngineError, UnusableModel
+from hotbunk.placement import MOST_SLOTS
 from hotbunk.units import brief_count, brief_size
 
 __all__ = ["models"]
@@ -81,7 +82,7 @@ def models(
     context: Annotated[
         int | None, typer.Option(min=1, help="Context of a slot, in tokens.", show_default="trained, at most 8192")
     ] = None,
-    slots: Annotated[int, typer.Option(min=1, help="Sequences at a time.")] = 4,
+    slots: Annotated[int, typer.Option(min=1, max=MOST_SLOTS, help="Sequences at a time.")] = 4,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """List models: what they are, what they cost in memory, and how they fit a budget."""

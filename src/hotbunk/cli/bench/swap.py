@@ -19,6 +19,7 @@ from hotbunk.errors import ConfigError, EngineError
 from hotbunk.measure.steps import Bandwidths, Limits, Step, Swap
 from hotbunk.measure.swaps import Memory, Swaps
 from hotbunk.measure.wire import worker
+from hotbunk.placement import MOST_SLOTS
 from hotbunk.units import brief_size
 
 __all__ = ["Outcome", "bandwidths", "measure", "swap"]
@@ -53,7 +54,7 @@ def swap(
     model_b: Annotated[Path, typer.Argument(help="Another one.", exists=True, dir_okay=False)],
     device: Annotated[str, typer.Option(help="The worker's device.")] = "auto",
     context: Annotated[int, typer.Option(min=512, help="Tokens of context for each slot.")] = 8192,
-    slots: Annotated[int, typer.Option(min=1, help="Slots of each model.")] = 1,
+    slots: Annotated[int, typer.Option(min=1, max=MOST_SLOTS, help="Slots of each model.")] = 1,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads.", show_default="physical cores less one")
     ] = None,

@@ -10,10 +10,10 @@ import typer
 from rich.console import Console
 
 from hotbunk.cli.quantities import size
+from hotbunk.errors import INTERRUPTED
+from hotbunk.placement import MOST_SLOTS
 
 __all__ = ["plan"]
-
-_INTERRUPTED = 130
 
 
 def plan(
@@ -26,9 +26,9 @@ def plan(
         int | None, typer.Option(min=1, help="CPU threads.", show_default="physical cores less one")
     ] = None,
     context: Annotated[
-        int | None, typer.Option(min=1, help="Context of a slot, in tokens.", show_default="trained, at most 8192")
+        int | None, typer.Option(min=2, help="Context of a slot, in tokens.", show_default="trained, at most 8192")
     ] = None,
-    slots: Annotated[int, typer.Option(min=1, help="Sequences at a time for each model.")] = 4,
+    slots: Annotated[int, typer.Option(min=1, max=MOST_SLOTS, help="Sequences at a time for each model.")] = 4,
     prompt: Annotated[
         int | None, typer.Option(min=1, help="Tokens of a request's prompt.", show_default="1000, at most half a slot")
     ] = None,
@@ -54,7 +54,7 @@ def plan(
             printed = rows(outlook)
     except KeyboardInterrupt:
         typer.echo("stopped: there is no plan yet; nothing was changed", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         typer.echo(json.dumps(printed, indent=2))
     else:

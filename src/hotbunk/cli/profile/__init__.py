@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hotbunk.cli.quantities import duration, size
-from hotbunk.errors import ConfigError
+from hotbunk.errors import INTERRUPTED, ConfigError
+from hotbunk.placement import MOST_SLOTS
 
 if TYPE_CHECKING:  # it brings libllama and SciPy with it, which --help can do without
     from hotbunk.cli.profile.session import Session
@@ -18,7 +19,6 @@ __all__ = ["profile"]
 QUICK, FULL = 60.0, 900.0
 """Seconds for each model, unless ``--time-budget`` says otherwise."""
 _SHORT, _LONG = 8192, 32768  # tokens of the longest context, quick and full
-_INTERRUPTED = 130
 
 
 def profile(
@@ -31,7 +31,7 @@ def profile(
     device: Annotated[str, typer.Option(help="Device: auto, cpu, CUDA0, rpc:HOST:PORT.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: physical cores less one.")] = None,
     context: Annotated[int | None, typer.Option(min=256, help="Longest context to measure; default 8192.")] = None,
-    slots: Annotated[int, typer.Option(min=1, help="Most sequences at once.")] = 8,
+    slots: Annotated[int, typer.Option(min=1, max=MOST_SLOTS, help="Most sequences at once.")] = 8,
     budget: Annotated[str | None, typer.Option(help="Device memory to use, like 24GiB; default: 90 % of it.")] = None,
     resident: Annotated[
         bool, typer.Option("--resident", help="Only with as many layers on the device as fit, but all of it.")
@@ -82,4 +82,4 @@ def _measured(session: Session, models: list[Path]) -> list[str]:
         return session.measure(models)
     except KeyboardInterrupt:
         typer.echo("stopped: all that was measured is kept; the same command goes on", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
