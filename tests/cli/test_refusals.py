@@ -131,8 +131,8 @@ def test_a_model_that_cannot_be_loaded(command: str, fault: str, model: Path, tm
 def test_one_bad_model_does_not_keep_the_others_from_it(model: Path, tmp_path: Path, hotbunk: Command) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF but no more")
-    for command in ("profile", "study concurrency"):
-        status, said = hotbunk(command, broken, model)
+    for command in COMMANDS:
+        status, said = hotbunk(command, broken, model, *(["--json"] if command == "plan" else []))
         assert status == 1 and "broken.gguf: corrupt header" in last(said)
     assert {row["model"] for row in Results(tmp_path / "study").rows("concurrency")} == {"tiny"}
     with Store(tmp_path / "costs.sqlite") as kept:

@@ -59,3 +59,7 @@ def plan(
         typer.echo(json.dumps(printed, indent=2))
     else:
         show(outlook, Console())
+    for sentence in outlook.survey.failed:
+        typer.echo(f"hotbunk: error: {sentence}", err=True)
+    if outlook.survey.failed:
+        raise typer.Exit(1)
