@@ -43,6 +43,12 @@ class Placement:
     experts: int | None = None
     cached: int | None = None
 
+    @property
+    def cache_share(self) -> float:
+        """How much of the KV cache is on the device, by its bytes."""
+        total = self.device.kv + self.host.kv
+        return self.device.kv / total if total else 1.0
+
     def keeps_context(self, before: Placement) -> bool:
         """Whether the contexts of ``before`` stay as they are, so that only weights move."""
         return self._context == before._context

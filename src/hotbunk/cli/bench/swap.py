@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hotbunk.cli.bench.rival import Rival, compare, find
-from hotbunk.errors import ConfigError, EngineError
+from hotbunk.errors import ConfigError
 from hotbunk.measure.steps import Bandwidths, Limits, Step, Swap
 from hotbunk.measure.swaps import Memory, Swaps
 from hotbunk.measure.wire import worker
@@ -135,19 +133,10 @@ def bandwidths(device: str) -> list[Bandwidths]:
     Raises:
         EngineError: it cannot be measured.
     """
-    sizes = _measured(device, SMALL)
-    large = _measured(device, LARGE if sizes["h2d_pinned"] else LARGE // 16)
-    return [large, sizes]
+    from hotbunk.study.bus import copies  # which no other command's --help should wait for
 
-
-def _measured(device: str, size: int) -> Bandwidths:
-    command = [sys.executable, "-m", "hotbunk.llama.bus", "--device", device, "--size", str(size)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or ["it gave no reason"]
-        raise EngineError(f"the bus to {device} cannot be measured: {said[-1].removeprefix('hotbunk: error: ')}")
-    found: list[Bandwidths] = json.loads(done.stdout)
-    return found[0]
+    [small] = copies(device, [SMALL])
+    return [*copies(device, [LARGE if small["h2d_pinned"] else LARGE // 16]), small]
 
 
 def _named(*paths: Path) -> dict[str, Path]:
