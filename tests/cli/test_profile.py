@@ -1,6 +1,7 @@
 """``hotbunk profile`` on a real worker with little time, and what it says of bad input."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -48,14 +49,15 @@ def test_profiles_goes_on_shows_and_exports(
     where: str,
 ) -> None:
     store = str(tmp_path / "costs.sqlite")
-    device = request.getfixturevalue("spare_device") if where == "rpc" else where
+    device, before = request.getfixturevalue("spare_device") if where == "rpc" else where, 0
     for _ in range(2):
         options = "--device", device, "--store", store, "--time-budget", "4s", "--json", *FEW
         assert run(monkeypatch, str(smollm2), *options) == 0
         printed = json.loads(capsys.readouterr().out)
         [here], [row] = printed["machines"], printed["models"]
         assert row["machine"] == here["machine"] and here["h2d_pageable_bytes_per_s"] == 1e10
-        assert {p["kind"] for p in row["parameters"] if p["measured"]} >= {"decode", "prefill", "load"}
+        assert row["measurements"] > before and any(p["measured"] for p in row["parameters"])
+        before = row["measurements"]
     with capsys.disabled():  # how busy the machine is decides how large they are, so nothing is asked of them
         print(f"\nheld-out errors on {where}:", ", ".join(f"{kind} {e:.1%}" for kind, e in row["errors"].items()))
     assert run(monkeypatch, "--show", "--store", store) == 0
@@ -91,7 +93,7 @@ def test_a_worker_that_dies_is_replaced_once(
     assert run(monkeypatch, *arguments) == 0
     told = capsys.readouterr().err
     assert "the worker ended with status -9; its last words are above; going on with another one" in told
-    assert "decode" in told
+    assert re.search(r"[1-9]\d* measurements", told)
 
 
 def test_a_break_keeps_what_was_measured(smollm2: Path, tmp_path: Path, environment: dict[str, str]) -> None:
