@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from hotbunk.errors import ConfigError
+from hotbunk.placement import MOST_SLOTS
 from hotbunk.units import exact_size, parse_duration, parse_size
 
 __all__ = ["Config", "DeviceConfig", "ModelConfig", "SamplingDefaults", "SloConfig", "dump", "load"]
@@ -56,6 +57,7 @@ Seconds = Annotated[
 File = Annotated[Path, BeforeValidator(_read_path), PlainSerializer(str)]
 Names = Annotated[list[str], BeforeValidator(_read_names)]
 Count = Annotated[int, Field(gt=0)]
+Slots = Annotated[int, Field(gt=0, le=MOST_SLOTS)]
 
 
 class _Section(BaseModel):
@@ -97,7 +99,7 @@ class ModelConfig(_Section):
     path: File | None = None
     alias: Names = []
     context: Count | None = None
-    slots: Count | None = None
+    slots: Slots | None = None
     priority: int = 0
     keep_resident: bool = False
     device: str | None = None
@@ -137,7 +139,7 @@ class Config(_Section):
     measure: bool = True
     paths: Annotated[list[File], BeforeValidator(_read_names)] = []
     context: Count | None = None
-    slots: Count = 4
+    slots: Slots = 4
     slo: SloConfig = SloConfig()
     sampling: SamplingDefaults = SamplingDefaults()
     devices: list[DeviceConfig] = []

@@ -1,5 +1,8 @@
 """The errors hotbunk raises on purpose; each message says what was wrong, with what value, and what to do."""
 
+INTERRUPTED = 130
+"""The exit status of a command that Ctrl-C broke off, as shells have it."""
+
 
 class HotbunkError(Exception):
     """Anything hotbunk refuses or cannot do, said in one sentence fit for the user."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOST_SLOTS = 256
+"""Sequences that libllama has room for in a context, its ``LLAMA_MAX_SEQ``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
@@ -39,6 +42,12 @@ class Placement:
     host: Footprint = Footprint()
     experts: int | None = None
     cached: int | None = None
+
+    @property
+    def cache_share(self) -> float:
+        """How much of the KV cache is on the device, by its bytes."""
+        total = self.device.kv + self.host.kv
+        return self.device.kv / total if total else 1.0
 
     def keeps_context(self, before: Placement) -> bool:
         """Whether the contexts of ``before`` stay as they are, so that only weights move."""

@@ -3,12 +3,15 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-import hotbunk
+import hotbunk.__main__
 from hotbunk.cli import main
+from hotbunk.cli.study import experiments
 from hotbunk.config import load
+from hotbunk.errors import INTERRUPTED
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -28,12 +31,52 @@ def test_wrong_usage_exits_with_2(monkeypatch: pytest.MonkeyPatch) -> None:
     assert call(monkeypatch, "srve") == 2
 
 
+def broken_off(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_is_broken_off_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(experiments, "make_report", broken_off)
+    assert call(monkeypatch, "study", "report", tmp_path) == INTERRUPTED == 130
+    assert capsys.readouterr() == ("", "stopped\n")
+
+
+def test_what_is_broken_off_while_it_is_read_in_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = ModuleType("hotbunk.cli")
+    module.__getattr__ = broken_off  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "hotbunk.cli", module)
+    with pytest.raises(SystemExit) as ended:
+        hotbunk.__main__.main()
+    assert ended.value.code == INTERRUPTED
+    assert capsys.readouterr() == ("", "stopped\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "value"),
+    [
+        (["plan", "m.gguf"], "--context", 1),
+        *((command, "--slots", 300) for command in (["plan", "m.gguf"], ["profile"], ["models", "."])),
+    ],
+)
+def test_what_libllama_cannot_do_is_refused_early(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str], option: str, value: int
+) -> None:
+    assert call(monkeypatch, *command, option, value) == 2
+    said = capsys.readouterr().err
+    assert option in said and "than or equal to" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("models", "/absent"), "/absent: no such file or folder"),
         (("models", ".", "--budget", "6G"), "--budget 6G: not a size; write it like 6GiB, 500MB or 4096 (bytes)"),
         (("serve", "--port", 70000, "--print-config"), "--port 70000: Input should be less than or equal to 65535"),
+        (("serve", "--slots", 300, "--print-config"), "--slots 300: Input should be less than or equal to 256"),
         (("serve", "--config", "/absent.toml"), "/absent.toml: cannot be read: No such file or directory"),
     ],
 )

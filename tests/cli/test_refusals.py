@@ -21,6 +21,7 @@ from hotbunk.costs.record import Kind, Record
 from hotbunk.costs.roofline import Roofline, Side
 from hotbunk.costs.store import Store
 from hotbunk.llama.gguf import read, stem
+from hotbunk.measure import machine as measured
 from hotbunk.measure.machine import machine
 from hotbunk.measure.wire import worker
 from hotbunk.placement import Placement
@@ -130,8 +131,8 @@ def test_a_model_that_cannot_be_loaded(command: str, fault: str, model: Path, tm
 def test_one_bad_model_does_not_keep_the_others_from_it(model: Path, tmp_path: Path, hotbunk: Command) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF but no more")
-    for command in ("profile", "study concurrency"):
-        status, said = hotbunk(command, broken, model)
+    for command in COMMANDS:
+        status, said = hotbunk(command, broken, model, *(["--json"] if command == "plan" else []))
         assert status == 1 and "broken.gguf: corrupt header" in last(said)
     assert {row["model"] for row in Results(tmp_path / "study").rows("concurrency")} == {"tiny"}
     with Store(tmp_path / "costs.sqlite") as kept:
@@ -167,9 +168,29 @@ def test_figures_of_another_machine_are_not_used(
     assert Results(tmp_path / "study").rows("concurrency") == before
     status, said = hotbunk("profile", model)
     assert status == 0 and "tiny was profiled under other conditions: threads 7 -> 1" in said
+    status, said = hotbunk("profile", model)  # there are figures that hold here now
+    assert status == 0 and "other conditions" not in said
     with Store(store) as kept:
         assert kept.records(replace(here, threads=7), content(facts.files)) == [point]
         assert point not in kept.records(here, content(facts.files))
+
+
+@pytest.mark.parametrize("command", ["profile", "plan"])
+def test_a_quick_roofline_is_measured_in_full(
+    command: str, model: Path, here: Machine, store: Path, hotbunk: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured, "roofline", lambda *_: ROOFLINE)
+    with Store(store) as kept:
+        kept.keep_roofline(here, replace(ROOFLINE, quick=True, h2d_pageable=1e9))
+    assert hotbunk(command, model)[0] == 0
+    with Store(store) as kept:
+        assert kept.roofline(here) == ROOFLINE
+
+
+def test_a_budget_of_nothing_is_one(model: Path, hotbunk: Command) -> None:
+    for command in ("profile", "plan"):
+        status, said = hotbunk(command, model, "--budget", 0)
+        assert status == 1 and "--budget 0 B: tiny needs " in last(said)
 
 
 def limited(size: int, command: list[str], environment: dict[str, str]) -> tuple[int, str]:
@@ -198,6 +219,7 @@ def test_a_full_disk_ends_a_profile_which_keeps_what_it_has(
     status, said = limited(60_000, words("profile", tmp_path, store, model, "--time-budget", "5m"), environment)
     assert status == 1
     assert last(said).startswith(f"hotbunk: error: tiny: the store {store} cannot be used: ")
+    assert "; what was measured before is kept: make room, or name another file with --store" in last(said)
     with Store(store) as kept:
         assert kept.roofline(here) == ROOFLINE
         assert kept.records(here, content(read(model).files))

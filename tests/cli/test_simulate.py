@@ -122,7 +122,7 @@ def test_bad_input_is_told_in_a_sentence(given: list[str], why: str, trace: Path
 
 def test_a_store_without_a_profile(trace: Path, tmp_path: Path) -> None:
     store = tmp_path / "absent" / "s.sqlite"
-    with pytest.raises(ConfigError, match="there is no profile; make one with hotbunk profile"):
+    with pytest.raises(ConfigError, match=r"there is no store .*; hotbunk profile MODEL makes it"):
         arguments = ["simulate", str(trace), "--device-profile", "store", "--store", str(store)]
         CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert not store.parent.exists()

@@ -1,6 +1,7 @@
 """The store: figures are kept at once, and never used where they do not hold."""
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +62,18 @@ def test_figures_of_another_machine_or_content_are_not_used_and_it_is_said_why(
         assert "driver 580.1 -> 590.2, threads 15 -> 16" in store.near(other, "abc", "tiny")
         assert "its file has changed" in store.near(HERE, "xyz", "tiny")
         assert store.near(HERE, "abc", "tiny") == store.near(HERE, "xyz", "other") == ""
+        store.add(other, "abc", "tiny", anatomy, RECORD)
+        assert store.near(other, "abc", "tiny") == store.near(HERE, "abc", "tiny") == ""
+
+
+def test_a_roofline_from_before_there_were_quick_ones_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "costs.sqlite"
+    with Store(path) as store:
+        store.keep_roofline(HERE, replace(ROOFLINE, quick=True))
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE machines SET roofline = json_remove(roofline, '$.quick')")
+    with Store(path) as store:
+        assert store.roofline(HERE) == ROOFLINE
 
 
 def test_a_store_of_a_newer_hotbunk_is_left_alone(tmp_path: Path) -> None:
@@ -109,10 +122,40 @@ def test_a_full_disk_is_said_in_a_sentence_and_loses_nothing(tmp_path: Path, ana
         store.add(HERE, "abc", "tiny", anatomy, RECORD)
         pages = store._database.execute("PRAGMA page_count").fetchone()[0]
         store._database.execute(f"PRAGMA max_page_count = {pages}")
-        with pytest.raises(ConfigError, match="disk is full"):
+        with pytest.raises(ConfigError, match=r"disk is full; what was measured before is kept: make room, or name"):
             for _ in range(1000):
                 store.add(HERE, "abc", "tiny", anatomy, RECORD)
         assert store.records(HERE, "abc")[0] == RECORD
+
+
+@pytest.mark.parametrize(
+    ("damage", "asked"),
+    [
+        ("UPDATE machines SET roofline = '{\"device\": 1}'", lambda store: store.roofline(HERE)),
+        ("UPDATE machines SET roofline = '{'", lambda store: store.roofline(HERE)),
+        ("UPDATE machines SET machine = '[]'", lambda store: store.machines()),
+        ("UPDATE records SET record = ''", lambda store: store.records(HERE, "abc")),
+        ("UPDATE models SET anatomy = 'x'", lambda store: store.known()),
+    ],
+)
+def test_a_damaged_store_is_said_in_a_sentence(
+    tmp_path: Path, anatomy: Anatomy, damage: str, asked: Callable[[Store], object]
+) -> None:
+    path = tmp_path / "costs.sqlite"
+    with Store(path) as store:
+        store.keep_roofline(HERE, ROOFLINE)
+        store.add(HERE, "abc", "tiny", anatomy, RECORD)
+    with sqlite3.connect(path) as database:
+        database.execute(damage)
+    with Store(path) as store, pytest.raises(ConfigError, match=rf"the store {path} is damaged: .*; move it away"):
+        asked(store)
+
+
+def test_a_store_that_is_only_read_is_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "typo" / "costs.sqlite"
+    with pytest.raises(ConfigError, match=f"there is no store {path}"):
+        Store(path, make=False)
+    assert not path.parent.exists()
 
 
 def test_the_store_lies_in_the_users_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

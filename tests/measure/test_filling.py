@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 
-from hotbunk.measure.filling import fill
+from hotbunk.measure.filling import fill, lacking, told, watch
 from hotbunk.measure.wire import Wire
 from hotbunk.worker.protocol import Beat
 
@@ -53,3 +53,11 @@ def test_nothing_is_said_of_what_went_too_fast_to_be_seen() -> None:
 
 def test_a_device_without_pinned_memory_needs_no_store() -> None:
     assert filled(Beats([], free=-1), "a") == {}
+
+
+def test_looks_go_on_until_all_is_there_or_nothing_moves() -> None:
+    beats = Beats([{"a": 4}, {"a": 10}, {"a": 10, "b": 2}])
+    looks = list(watch(cast(Wire, beats), ["a"], lambda: beats.now))
+    assert [told(there) for there in looks] == ["empty", "a: 4.0 of 10.0 GB", "a: 10.0 of 10.0 GB"]
+    *_, last = watch(cast(Wire, beats), ["a", "b"], lambda: beats.now)
+    assert (told(last), lacking(["a", "b"], last)) == ("a: 10.0 of 10.0 GB, b: 2.0 of 10.0 GB", ["b"])

@@ -113,6 +113,7 @@ def test_what_does_not_fit_is_said(probes: Probes) -> None:
 def test_points_and_roofline_make_costs(probes: Probes, wire: Wire, smollm2: Path) -> None:
     """From end to end: a machine's roofline, a model's points, a fit that explains them better than the prior does."""
     rates = roofline("cpu", 1, quick=True)
+    assert rates.quick
     assert min(*rates.host.read.values(), *rates.host.multiply.values(), rates.host.launch) > 0
     anatomy = dissect(read(smollm2), "small")
     probes.stand(probes.place(31, 256, 2))

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 from hotbunk.errors import ConfigError
 from hotbunk.extras import needs
-from hotbunk.units import parse_duration
 
 if TYPE_CHECKING:  # NumPy, which --help can do without
     from hotbunk.outcomes import Run
     from hotbunk.outcomes.slo import Slos
 
-__all__ = ["Files", "duration", "writable"]
+__all__ = ["Files", "writable"]
 
 
 @dataclass(frozen=True)
@@ -103,18 +102,6 @@ def writable(option: str, path: Path, folder: bool = False) -> None:
         raise ConfigError(f"{option} {path}: it is a {other}; give a {wanted}")
     if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
         raise ConfigError(f"{option} {path}: it cannot be written; give another {wanted}")
-
-
-def duration(option: str, text: str | None) -> float | None:
-    """Seconds that an option gives.
-
-    Raises:
-        ConfigError: it is no duration.
-    """
-    try:
-        return None if text is None else parse_duration(text)
-    except ValueError as error:
-        raise ConfigError(f"{option} {text}: {error}") from error
 
 
 def _single(path: Path, runs: int) -> bool:

@@ -13,8 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hotbunk.errors import ConfigError, EngineError, UnusableModel
-from hotbunk.units import brief_count, brief_size, parse_size
+from hotbunk.cli.quantities import size
+from hotbunk.errors import EngineError, UnusableModel
+from hotbunk.placement import MOST_SLOTS
+from hotbunk.units import brief_count, brief_size
 
 __all__ = ["models"]
 
@@ -80,7 +82,7 @@ def models(
     context: Annotated[
         int | None, typer.Option(min=1, help="Context of a slot, in tokens.", show_default="trained, at most 8192")
     ] = None,
-    slots: Annotated[int, typer.Option(min=1, help="Sequences at a time.")] = 4,
+    slots: Annotated[int, typer.Option(min=1, max=MOST_SLOTS, help="Sequences at a time.")] = 4,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """List models: what they are, what they cost in memory, and how they fit a budget."""
@@ -113,15 +115,9 @@ def _measure(spec: str, budget: str | None, context: int | None, slots: int) -> 
         finally:
             model.close()
 
-    limit = _budget(budget) if budget else device.memory()[0]
+    given = size("--budget", budget)
+    limit = device.memory()[0] if given is None else given
     return Measure(device.name, limit, fit)
-
-
-def _budget(text: str) -> int:
-    try:
-        return parse_size(text)
-    except ValueError as error:
-        raise ConfigError(f"--budget {text}: {error}") from error
 
 
 def _inspect(paths: list[Path], measure: Measure | None) -> tuple[list[Entry], list[Unusable]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from math import isclose
 from statistics import fmean
 
 import numpy as np
@@ -22,17 +23,22 @@ __all__ = ["TERMS", "Costs", "Parameter", "errors"]
 
 TERMS: dict[Kind, tuple[Term, ...]] = {Kind.DECODE: DECODE, Kind.PREFILL: PREFILL, **TRANSFERS}
 """What the time of each kind consists of."""
+_SURER = 0.01  # share by which an error has to differ from the roofline's to tell of anything measured
 _ROWS: dict[Kind, Callable[[Sides, Roofline, Record], Array]] = {Kind.DECODE: decode, Kind.PREFILL: prefill}
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A fitted term: its ``factor`` on the roofline with the standard ``error``; below 1 it is faster."""
+    """A fitted term: its ``factor`` on the roofline with the standard ``error``; below 1 it is faster.
+
+    ``measured``: measurements have made it surer than the roofline alone does.
+    """
 
     kind: Kind
     term: Term
     factor: float
     error: float
+    measured: bool
 
 
 @dataclass(frozen=True)
@@ -161,8 +167,9 @@ class Costs:
         """All fitted factors, kind by kind."""
         found = []
         for kind, fitted in self.fits.items():
-            for term, factor, error in zip(TERMS[kind], fitted.factors, fitted.errors(), strict=True):
-                found.append(Parameter(kind, term, factor, float(error)))
+            errors = zip(fitted.errors().tolist(), _prior(kind).errors().tolist(), strict=True)
+            for term, factor, (error, before) in zip(TERMS[kind], fitted.factors, errors, strict=True):
+                found.append(Parameter(kind, term, factor, error, not isclose(error, before, rel_tol=_SURER)))
         return found
 
     def _carry(self, kind: Kind, placement: Placement, tokens: int, pinned: bool) -> Estimate:

@@ -44,7 +44,8 @@ class Roofline:
     """A machine's measured rates. Those of the bus and of pinning are bytes a second; None: no pinned memory.
 
     ``streams``: in batches of ``STREAMED`` tokens and more, weights on the host are copied to the device and
-    multiplied there.
+    multiplied there. ``quick``: measured in a second or two, as a server does at its first start; good enough to begin
+    with, and not to be kept for good.
     """
 
     device: Side
@@ -55,6 +56,7 @@ class Roofline:
     d2h_pageable: float
     pin: float | None
     streams: bool
+    quick: bool = False
 
     def to_device(self, pinned: bool) -> float:
         """Bytes a second."""

@@ -73,13 +73,15 @@ class Store:
     """Use it as a context manager. Whatever is added is on disk when the call returns.
 
     Raises:
-        ConfigError: here and in every method: the file is no store, was written by a newer hotbunk, is in use by
-            another process for long, or cannot be written.
+        ConfigError: here and in every method: the file is no store, is damaged, was written by a newer hotbunk, is in
+            use by another process for long, or cannot be written.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        """Open the file, or make it."""
+    def __init__(self, path: Path | None = None, make: bool = True) -> None:
+        """Open the file, or ``make`` it."""
         self.path = path or default_path()
+        if not (make or self.path.exists()):
+            raise ConfigError(f"there is no store {self.path}; hotbunk profile MODEL makes it, or name another file")
         with self._told():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(self.path, timeout=10.0)
@@ -103,8 +105,15 @@ class Store:
 
     def roofline(self, machine: Machine) -> Roofline | None:
         """What was measured of the machine itself."""
-        found = self._one("SELECT roofline FROM machines WHERE key = ? AND roofline IS NOT NULL", machine.key)
-        return msgspec.json.decode(found[0], type=Roofline) if found else None
+        with self._told():
+            found = self._one("SELECT roofline FROM machines WHERE key = ?", machine.key)
+            return _roofline(*found) if found else None
+
+    def machines(self) -> dict[Machine, Roofline | None]:
+        """All machines that something was measured on, and what was measured of themselves."""
+        with self._told():
+            rows = self._database.execute("SELECT machine, roofline FROM machines ORDER BY rowid").fetchall()
+            return {msgspec.json.decode(machine, type=Machine): _roofline(line) for machine, line in rows}
 
     def keep_roofline(self, machine: Machine, roofline: Roofline) -> None:
         """Keep it, in place of an earlier one."""
@@ -116,11 +125,11 @@ class Store:
         query = "SELECT record FROM records WHERE machine = ? AND model = ? ORDER BY id"
         with self._told():
             rows = self._database.execute(query, (machine.key, model)).fetchall()
-        return [msgspec.json.decode(row[0], type=Record) for row in rows]
+            return [msgspec.json.decode(row[0], type=Record) for row in rows]
 
     def add(self, machine: Machine, model: str, name: str, anatomy: Anatomy, record: Record) -> None:
         """Keep one more."""
-        with self._told(), self._database:
+        with self._told(writing=True), self._database:
             run = self._database.execute
             run("INSERT OR IGNORE INTO machines (key, machine) VALUES (?, ?)", (machine.key, _text(machine)))
             run("INSERT OR REPLACE INTO models VALUES (?, ?, ?)", (model, name, _text(anatomy)))
@@ -135,15 +144,16 @@ class Store:
     def known(self) -> list[Known]:
         """All models with records, by machine."""
         with self._told():
-            rows = self._database.execute(_KNOWN).fetchall()
-        decode = msgspec.json.decode
-        return [
-            Known(decode(machine, type=Machine), model, name, decode(anatomy, type=Anatomy), count, last)
-            for machine, model, name, anatomy, count, last in rows
-        ]
+            decode = msgspec.json.decode
+            return [
+                Known(decode(machine, type=Machine), model, name, decode(anatomy, type=Anatomy), count, last)
+                for machine, model, name, anatomy, count, last in self._database.execute(_KNOWN)
+            ]
 
     def near(self, machine: Machine, model: str, name: str) -> str:
-        """In words, why figures of this model do not hold here though there are some; empty if there are none."""
+        """In words, why figures of this model do not hold here; empty if some do, or there are none."""
+        if self.records(machine, model):
+            return ""
         for known in reversed(self.known()):
             if known.model == model and known.machine != machine:
                 return f"{name} was profiled under other conditions: {known.machine.differences(machine)}"
@@ -175,18 +185,28 @@ class Store:
         return found or ()
 
     def _write(self, query: str, *values: str) -> None:
-        with self._told(), self._database:
+        with self._told(writing=True), self._database:
             self._database.execute(query, values)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _told(self, writing: bool = False) -> Iterator[None]:
         """Say in one sentence what went wrong with the file."""
+        remedy = "what was measured before is kept: make room, or name" if writing else "name"
         try:
             yield
         except (sqlite3.Error, OSError) as error:
             raise ConfigError(
-                f"the store {self.path} cannot be used: {error}; name another file with --store"
+                f"the store {self.path} cannot be used: {error}; {remedy} another file with --store"
             ) from error
+        except msgspec.DecodeError as error:
+            raise ConfigError(
+                f"the store {self.path} is damaged: {error}; move it away to measure anew, or name another file with "
+                "--store"
+            ) from error
+
+
+def _roofline(text: str | None) -> Roofline | None:
+    return None if text is None else msgspec.json.decode(text, type=Roofline)
 
 
 def _text(value: object) -> str:

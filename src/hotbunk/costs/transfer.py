@@ -83,7 +83,7 @@ def transfer(sides: Sides, roofline: Roofline, record: Record) -> Array:
     if kind is Kind.CONTEXT:
         return _context(sides, roofline, record)
     rate = roofline.to_host if kind is Kind.KV_OUT else roofline.to_device
-    device = size * _share(record)
+    device = size * record.placement.cache_share
     # one thread copies what is on the host, as it does before bytes cross the bus from pageable memory
     times = [device / rate(record.pinned), (size - device) / roofline.h2d_pageable]
     return np.array([_CARRIED + len(sides.anatomy.layers) * _COPIED, *times])
@@ -100,10 +100,3 @@ def _context(sides: Sides, roofline: Roofline, record: Record) -> Array:
     split = _ARRANGE if sides.split else 0.0
     layers = len(sides.anatomy.layers) * _LAYER
     return np.array([_CONTEXT, split, layers, place.device.kv * sides.device.attended, there])
-
-
-def _share(record: Record) -> float:
-    """How much of the KV cache is on the device."""
-    place = record.placement
-    total = place.device.kv + place.host.kv
-    return place.device.kv / total if total else 1.0

@@ -184,7 +184,8 @@ def roofline(device: Device, threads: int, quick: bool = False) -> dict[str, Any
         for bench in {there, here}:
             bench.close()
     rates = {name: getattr(bus, name) for name in ("h2d_pinned", "d2h_pinned", "h2d_pageable", "d2h_pageable")}
-    return {**sides, "host": host, **rates, "pin": _pinning(device, extent.bus) if device.pinned else None}
+    pin = _pinning(device, extent.bus) if device.pinned else None
+    return {**sides, "host": host, **rates, "pin": pin, "quick": quick}
 
 
 def _pinning(device: Device, size: int) -> float:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from time import monotonic
 
 from hotbunk.measure.wire import Wire
 from hotbunk.worker.protocol import Beat
 
-__all__ = ["Filled", "fill"]
+__all__ = ["Filled", "Stored", "fill", "lacking", "told", "watch"]
+
+Stored = Mapping[str, tuple[int, int]]
+"""Bytes in the host store, of how many, by model."""
 
 _STILL = 15.0  # seconds without progress after which the host store counts as complete
 
@@ -36,24 +39,39 @@ def fill(
     if wire.until(Beat).free < 0:  # only devices with pinned memory tell
         return {}
     seen: dict[str, list[tuple[float, int]]] = {}
-    sizes, moved = dict[str, int](), clock()
-    while clock() - moved < _STILL and not _complete(models, seen, sizes):
-        there = wire.until(Beat).stored
-        for name, (done, size) in there.items():
-            looks, sizes[name] = seen.setdefault(name, []), size
+    there: Stored = {}
+    for there in watch(wire, models, clock):
+        for name, (done, _) in there.items():
+            looks = seen.setdefault(name, [])
             if not looks or looks[-1][1] != done:
-                moved = clock()
-                looks.append((moved, done))
-        say("waiting for the host store: " + ", ".join(f"{n} {d / 1e9:.1f} GB" for n, (d, _) in there.items()))
-    return {
-        name: Filled(sizes[name], sizes[name] / rate)
-        for name in models
-        if name in seen and seen[name][-1][1] >= sizes[name] and (rate := _rate(seen[name]))
-    }
+                looks.append((clock(), done))
+        say(f"waiting for the host store ({told(there)})")
+    absent = lacking(models, there)
+    rates = {name: _rate(seen[name]) for name in models if name not in absent}
+    return {name: Filled(there[name][1], there[name][1] / rate) for name, rate in rates.items() if rate}
 
 
-def _complete(models: Collection[str], seen: dict[str, list[tuple[float, int]]], sizes: dict[str, int]) -> bool:
-    return all(name in seen and seen[name][-1][1] >= sizes[name] for name in models)
+def watch(wire: Wire, models: Collection[str], clock: Callable[[], float] = monotonic) -> Iterator[Stored]:
+    """What is in the host store, beat by beat: until the models are, or nothing has moved for a while."""
+    before, moved = dict[str, tuple[int, int]](), clock()
+    while clock() - moved < _STILL:
+        there = wire.until(Beat).stored
+        if there != before:
+            before, moved = there, clock()
+        yield there
+        if not lacking(models, there):
+            return
+
+
+def lacking(models: Collection[str], there: Stored) -> list[str]:
+    """Those of the models that are not in the host store, or not whole."""
+    return [name for name in models if name not in there or there[name][0] < there[name][1]]
+
+
+def told(there: Stored) -> str:
+    """In words, what is there."""
+    parts = (f"{name}: {done / 1e9:.1f} of {size / 1e9:.1f} GB" for name, (done, size) in there.items())
+    return ", ".join(parts) or "empty"
 
 
 def _rate(looks: list[tuple[float, int]]) -> float:

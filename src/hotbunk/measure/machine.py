@@ -6,26 +6,32 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from hotbunk.costs.fingerprint import Machine
 from hotbunk.costs.roofline import Roofline
+from hotbunk.costs.store import Store
 from hotbunk.errors import EngineError
-from hotbunk.worker.machine import cores
+from hotbunk.worker.machine import cores, library
 from hotbunk.worker.protocol import Hello
 
-__all__ = ["machine", "roofline"]
+__all__ = ["changed", "full_roofline", "machine", "roofline"]
 
 _NVIDIA = Path("/proc/driver/nvidia/version")
 
 
 def machine(hello: Hello) -> Machine:
     """The fingerprint of a worker's machine."""
-    driver = _found(r"Kernel Module.*?\s(\d+\.[\d.]+)", _NVIDIA)
-    cpu = _found(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo")) or platform.machine()
-    return Machine(hello.description or hello.device, driver, cpu, cores(), hello.threads, hello.libllama)
+    return Machine(hello.description or hello.device, _driver(), _cpu(), cores(), hello.threads, hello.libllama)
+
+
+def changed(there: Machine) -> str:
+    """Why a machine's figures do not hold here, in words, as far as can be seen with no device; empty: they may."""
+    return there.differences(replace(there, driver=_driver(), cpu=_cpu(), cores=cores(), libllama=library()))
 
 
 def roofline(device: str, threads: int, quick: bool = False) -> Roofline:
@@ -42,6 +48,33 @@ def roofline(device: str, threads: int, quick: bool = False) -> Roofline:
         words = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
         raise EngineError(f"the speed of {device} could not be measured: {words[-1].removeprefix('hotbunk: error: ')}")
     return msgspec.json.decode(done.stdout, type=Roofline)
+
+
+def full_roofline(
+    kept: Store, here: Machine, device: str, say: Callable[[str], object] = lambda line: None
+) -> Roofline:
+    """The machine's roofline from the store; measured now, and kept, if it is not there or is a quick one.
+
+    Nothing else should use the device meanwhile.
+
+    Raises:
+        ConfigError: the store cannot be used.
+        EngineError: the device cannot be had or measured.
+    """
+    line = kept.roofline(here)
+    if line is None or line.quick:
+        say(f"measuring the roofline of {here.device}")
+        line = roofline(device, here.threads)
+        kept.keep_roofline(here, line)
+    return line
+
+
+def _driver() -> str:
+    return _found(r"Kernel Module.*?\s(\d+\.[\d.]+)", _NVIDIA)
+
+
+def _cpu() -> str:
+    return _found(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo")) or platform.machine()
 
 
 def _found(pattern: str, file: Path) -> str:

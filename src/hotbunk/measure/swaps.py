@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from statistics import median
 
 from hotbunk.errors import EngineError
+from hotbunk.measure.filling import Stored, lacking, told, watch
 from hotbunk.measure.steps import Limits, Step, Swap, break_down, summarise
 from hotbunk.measure.wire import Move, Wire, prompt
 from hotbunk.placement import Placement
 from hotbunk.worker.protocol import (
-    Beat,
     Load,
     Loaded,
     Open,
@@ -28,7 +28,6 @@ __all__ = ["GIVEN_UP", "Memory", "Swaps"]
 GIVEN_UP = 6
 """Layers that a model gives up and takes back."""
 _SPARE = 256  # tokens of context left for what a sequence decodes between its moves
-_STILL = 10  # seconds without progress after which the host store counts as complete
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +70,11 @@ class Swaps:
 
     def stored(self, say: Callable[[str], None]) -> str:
         """Wait until both models are in the host store; empty if they are, else what is the matter."""
-        before, still = "", 0
-        while still < 2 * _STILL:  # beats come twice a second
-            there = self._wire.until(Beat).stored
-            missing = [name for name in self.layers if name not in there or there[name][0] < there[name][1]]
-            if not missing:
-                return ""
-            now = ", ".join(f"{name}: {done / 1e9:.1f} of {size / 1e9:.1f} GB" for name, (done, size) in there.items())
-            say(f"waiting for the host store ({now or 'empty'})")
-            before, still = now, still + 1 if now == before else 0
-        return f"not in the host store: {', '.join(missing)} (there: {before or 'nothing'}); raise the host memory"
+        there: Stored = {}
+        for there in watch(self._wire, self.layers):
+            say(f"waiting for the host store ({told(there)})")
+        absent = ", ".join(lacking(self.layers, there))
+        return f"not in the host store: {absent} (it holds {told(there)}); raise the host memory" if absent else ""
 
     def switch(self, residency: float) -> None:
         """Unload one, load the other, and back."""
@@ -107,7 +101,7 @@ class Swaps:
         for other, commands in (("", [*out, *back]), (second, [*out, *between, *back])):
             rounds = []
             for _ in range(self._rounds + 1):
-                rounds.append(self._timed(commands, _share(place)))
+                rounds.append(self._timed(commands, place.cache_share))
                 self._alive(sequence)
             self._note("preempt", first, other, place.layers, tokens, rounds)
         self._end(first, sequence)
@@ -168,9 +162,3 @@ class Swaps:
         seconds = median(seconds for seconds, _ in rounds[1:])
         steps = summarise([steps for _, steps in rounds[1:]])
         self.swaps.append(Swap(move, model, other, layers, tokens, seconds, steps))
-
-
-def _share(place: Placement) -> float:
-    """How much of the KV cache is on the device."""
-    total = place.device.kv + place.host.kv
-    return place.device.kv / total if total else 1.0

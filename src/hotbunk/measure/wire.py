@@ -116,8 +116,16 @@ class Wire:
         self._worked = 0.0  # when it last showed that it has something to do
 
     def send(self, command: Command) -> None:
-        """Send a command; answers are read by the other methods."""
-        self._socket.send(encode(command))
+        """Send a command; answers are read by the other methods.
+
+        Raises:
+            EngineError: as ``receive`` does, if nobody is there to take it.
+        """
+        while True:
+            try:
+                return self._socket.send(encode(command), zmq.NOBLOCK)
+            except zmq.Again:
+                self.receive()
 
     def receive(self) -> Report:
         """The next report, beats included.

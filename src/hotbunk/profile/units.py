@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from hotbunk.costs.linear import Term
 from hotbunk.costs.model import TERMS, Costs, Parameter
@@ -12,22 +12,37 @@ from hotbunk.costs.roofline import Side
 from hotbunk.costs.transfer import RELEASE
 from hotbunk.placement import Footprint, Placement
 
-__all__ = ["meant"]
+__all__ = ["Quantity", "meant"]
 
 _CACHE = {"F16": 1.0}  # how a KV cache is stored
 
 
-def meant(costs: Costs, parameter: Parameter) -> str:
-    """What a factor comes to: ``2,310 GB/s`` of weights at a batch size, ``0.12 ms`` of a fixed time; may be empty.
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A value in ``s``, ``B/s`` or ``mul/s``."""
 
-    Multiplications are told in thousands of millions a second.
+    value: float
+    unit: str
+
+    def __str__(self) -> str:
+        """In few figures: ``0.12 ms``, ``2,310 GB/s``, ``108 G/s`` of multiplications."""
+        if self.unit == "s":
+            return f"{1e3 * self.value:.3g} ms"
+        rate = float(f"{self.value / 1e9:.3g}")
+        return f"{rate:,g} {'GB/s' if self.unit == 'B/s' else 'G/s'}"
+
+
+def meant(costs: Costs, parameter: Parameter) -> Quantity | None:
+    """What a factor comes to: a rate, of weights at a batch size for example, or a fixed time.
+
+    None where the machine has no such thing.
     """
     term, factor = parameter.term, parameter.factor
     if term.unit == "s":
         seconds = float(costs.row(_sample(costs, parameter.kind, term))[_place(parameter)]) * factor
-        return f"{1e3 * seconds:.3g} ms" if seconds else ""
-    rate = float(f"{_rate(costs, parameter) / factor / 1e9:.3g}")
-    return f"{rate:,g} {'GB/s' if term.unit == 'B' else 'G/s'}" if rate else ""
+        return Quantity(seconds, "s") if seconds else None
+    rate = _rate(costs, parameter) / factor
+    return Quantity(rate, f"{term.unit}/s") if rate else None
 
 
 def _rate(costs: Costs, parameter: Parameter) -> float:
@@ -45,14 +60,16 @@ def _rate(costs: Costs, parameter: Parameter) -> float:
     side = line.device if where == "device" else line.host
     if what == "kv" and parameter.kind is Kind.DECODE:
         return side.attend
+    if parameter.kind is Kind.CONTEXT and name == "kv_host" and line.pin:
+        return line.pin
     if what in ("read", "multiply", "attend", "kv"):
         return _work(costs, what, side)
     rates = {
-        "stream": line.to_device(True),
+        "stream": line.to_device(True) if line.streams else 0.0,
         "pinned": line.h2d_pinned or 0.0,
         "beside": line.h2d_pinned or 0.0,
         "pageable": line.h2d_pageable,
-        "pin": line.pin or line.h2d_pageable,
+        "pin": line.pin or 0.0,
         "device": line.to_host(True) if parameter.kind is Kind.KV_OUT else line.to_device(True),
         "host": line.h2d_pageable,
         "release": RELEASE,

@@ -75,10 +75,9 @@ class Knowledge:
         here, mark = self._machine, content(gguf.files)
 
         def stored(store: Store) -> list[Record]:
-            found = store.records(here, mark)
-            if not found and (why := store.near(here, mark, model)):
+            if why := store.near(here, mark, model):
                 log.info("%s; its costs are learnt anew", why)
-            return found
+            return store.records(here, mark)
 
         return Learner(dissect(gguf, model), self._roofline, self._with(stored, []))
 

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 
 from hotbunk.errors import EngineError, HotbunkError
@@ -111,8 +110,8 @@ def _hello(device: Device, threads: int, ordinary: bool) -> Hello:
         log.warning(
             "%d NUMA nodes: layers on the CPU run faster when bound to the device's (numactl --cpunodebind)", count
         )
-    library, reason = f"llama-cpp-python {version('llama-cpp-python')}", ORDERED if ordinary else _fault()
-    return Hello(device.name, device.description, total, free, threads, library, not reason, reason)
+    reason = ORDERED if ordinary else _fault()
+    return Hello(device.name, device.description, total, free, threads, machine.library(), not reason, reason)
 
 
 def _fault() -> str:

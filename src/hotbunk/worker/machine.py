@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["cores", "free_memory", "nodes"]
+__all__ = ["cores", "free_memory", "library", "nodes"]
 
 _CPUS = Path("/sys/devices/system/cpu")
 _NODES = Path("/sys/devices/system/node")
@@ -17,6 +18,11 @@ def cores(cpus: Path = _CPUS) -> int:
     allowed = os.sched_getaffinity(0)
     siblings = {_text(cpus / f"cpu{n}/topology/thread_siblings_list") or str(n) for n in allowed}
     return len(siblings)
+
+
+def library() -> str:
+    """Which libllama is driven here."""
+    return f"llama-cpp-python {version('llama-cpp-python')}"
 
 
 def nodes(root: Path = _NODES) -> int:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from hotbunk.cli.figures import Files, duration
+from hotbunk.cli.figures import Files
+from hotbunk.cli.quantities import duration
 from hotbunk.cli.trace.given import given
-from hotbunk.errors import ConfigError
+from hotbunk.errors import INTERRUPTED, ConfigError
 from hotbunk.extras import needs
 
 if TYPE_CHECKING:  # NumPy and httpx, which --help can do without
@@ -29,7 +30,6 @@ __all__ = ["replay"]
 
 LATE = 0.05
 """Seconds by which a request may be sent too late before it is told."""
-_INTERRUPTED = 130
 _IDS = 1 << 31
 """Token ids that there can be; vocabularies number them in 32 bits."""
 
@@ -84,7 +84,7 @@ def replay(
     typer.echo(json.dumps(_rows(made, slos), indent=2) if as_json else _told(made, slos, about))
     files.write([made.run], slos, about, f"{trace.name}, replayed")
     if not made.whole:
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
 
 
 async def _replay(trace: Trace, url: str, key: str | None, prompts: Prompts, name: str | None) -> Replayed:

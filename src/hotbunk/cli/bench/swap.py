@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from hotbunk.cli.bench.rival import Rival, compare, find
-from hotbunk.errors import ConfigError, EngineError
+from hotbunk.errors import ConfigError
 from hotbunk.measure.steps import Bandwidths, Limits, Step, Swap
 from hotbunk.measure.swaps import Memory, Swaps
 from hotbunk.measure.wire import worker
+from hotbunk.placement import MOST_SLOTS
 from hotbunk.units import brief_size
 
 __all__ = ["Outcome", "bandwidths", "measure", "swap"]
@@ -53,7 +52,7 @@ def swap(
     model_b: Annotated[Path, typer.Argument(help="Another one.", exists=True, dir_okay=False)],
     device: Annotated[str, typer.Option(help="The worker's device.")] = "auto",
     context: Annotated[int, typer.Option(min=512, help="Tokens of context for each slot.")] = 8192,
-    slots: Annotated[int, typer.Option(min=1, help="Slots of each model.")] = 1,
+    slots: Annotated[int, typer.Option(min=1, max=MOST_SLOTS, help="Slots of each model.")] = 1,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads.", show_default="physical cores less one")
     ] = None,
@@ -134,19 +133,10 @@ def bandwidths(device: str) -> list[Bandwidths]:
     Raises:
         EngineError: it cannot be measured.
     """
-    sizes = _measured(device, SMALL)
-    large = _measured(device, LARGE if sizes["h2d_pinned"] else LARGE // 16)
-    return [large, sizes]
+    from hotbunk.study.bus import copies  # which no other command's --help should wait for
 
-
-def _measured(device: str, size: int) -> Bandwidths:
-    command = [sys.executable, "-m", "hotbunk.llama.bus", "--device", device, "--size", str(size)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or ["it gave no reason"]
-        raise EngineError(f"the bus to {device} cannot be measured: {said[-1].removeprefix('hotbunk: error: ')}")
-    found: list[Bandwidths] = json.loads(done.stdout)
-    return found[0]
+    [small] = copies(device, [SMALL])
+    return [*copies(device, [LARGE if small["h2d_pinned"] else LARGE // 16]), small]
 
 
 def _named(*paths: Path) -> dict[str, Path]:

@@ -15,7 +15,7 @@ from hotbunk.cli.demo.page import Page
 from hotbunk.cli.demo.story import GEMMA, SMOL, Story
 from hotbunk.cli.samples import gemma3, missing, smollm2
 from hotbunk.config import Config, ModelConfig
-from hotbunk.errors import HotbunkError
+from hotbunk.errors import INTERRUPTED, HotbunkError
 
 __all__ = ["demo"]
 
@@ -67,7 +67,7 @@ async def _run(config: Config, console: Console, once: bool) -> None:
     try:
         await telling
     except asyncio.CancelledError:
-        raise typer.Exit(130 if once else 0) from None
+        raise typer.Exit(INTERRUPTED if once else 0) from None
 
 
 async def _tell(address: asyncio.Future[str], console: Console, once: bool) -> None:

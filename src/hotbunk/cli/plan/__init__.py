@@ -9,12 +9,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hotbunk.errors import ConfigError
-from hotbunk.units import parse_size
+from hotbunk.cli.quantities import size
+from hotbunk.errors import INTERRUPTED
+from hotbunk.placement import MOST_SLOTS
 
 __all__ = ["plan"]
-
-_INTERRUPTED = 130
 
 
 def plan(
@@ -27,9 +26,9 @@ def plan(
         int | None, typer.Option(min=1, help="CPU threads.", show_default="physical cores less one")
     ] = None,
     context: Annotated[
-        int | None, typer.Option(min=1, help="Context of a slot, in tokens.", show_default="trained, at most 8192")
+        int | None, typer.Option(min=2, help="Context of a slot, in tokens.", show_default="trained, at most 8192")
     ] = None,
-    slots: Annotated[int, typer.Option(min=1, help="Sequences at a time for each model.")] = 4,
+    slots: Annotated[int, typer.Option(min=1, max=MOST_SLOTS, help="Sequences at a time for each model.")] = 4,
     prompt: Annotated[
         int | None, typer.Option(min=1, help="Tokens of a request's prompt.", show_default="1000, at most half a slot")
     ] = None,
@@ -51,19 +50,16 @@ def plan(
 
     try:
         with Console(stderr=True).status("looking at models and machine"):
-            outlook = Outlook(survey(models, device, threads, _bytes(budget), context, slots, prompt, store))
+            outlook = Outlook(survey(models, device, threads, size("--budget", budget), context, slots, prompt, store))
             printed = rows(outlook)
     except KeyboardInterrupt:
         typer.echo("stopped: there is no plan yet; nothing was changed", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
     if as_json:
         typer.echo(json.dumps(printed, indent=2))
     else:
         show(outlook, Console())
-
-
-def _bytes(budget: str | None) -> int | None:
-    try:
-        return None if budget is None else parse_size(budget)
-    except ValueError as error:
-        raise ConfigError(f"--budget {budget}: {error}") from error
+    for sentence in outlook.survey.failed:
+        typer.echo(f"hotbunk: error: {sentence}", err=True)
+    if outlook.survey.failed:
+        raise typer.Exit(1)

@@ -84,6 +84,7 @@ def rows(outlook: Outlook) -> dict[str, Any]:
         "budget": survey.budget,
         "prompt": survey.prompt,
         "notes": survey.notes,
+        "failed": survey.failed,
         "models": [_model(each, outlook.rungs[each.name]) for each in survey.candidates],
         "sets": [_set(names, found) for names, found in outlook.sets],
         "switches": [_switch(each) for each in outlook.switches],

@@ -13,11 +13,11 @@ from hotbunk.costs.model import Costs
 from hotbunk.costs.plan import Candidate, check, ladder
 from hotbunk.costs.roofline import Roofline
 from hotbunk.costs.store import Store
-from hotbunk.errors import ConfigError
+from hotbunk.errors import ConfigError, EngineError, UnusableModel
 from hotbunk.llama import gguf
+from hotbunk.measure.machine import full_roofline
 from hotbunk.measure.machine import machine as fingerprint
-from hotbunk.measure.machine import roofline as measure
-from hotbunk.measure.wire import Wire, worker
+from hotbunk.measure.wire import Died, Wire, worker
 from hotbunk.models import CONTEXT
 from hotbunk.placement import Placement
 from hotbunk.worker.protocol import Open, Opened, Predict, Predicted
@@ -29,7 +29,7 @@ __all__ = ["Survey", "survey"]
 class Survey:
     """Models to plan for on a device. ``budget`` is in bytes, ``prompt`` in tokens.
 
-    ``notes`` say which profiles there are that do not hold here, and why.
+    ``notes`` say which profiles there are that do not hold here, and why, ``failed`` which models cannot be used.
     """
 
     device: str
@@ -38,6 +38,7 @@ class Survey:
     prompt: int
     candidates: tuple[Candidate, ...]
     notes: tuple[str, ...]
+    failed: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -64,21 +65,32 @@ def survey(
 
     Raises:
         ConfigError: there is no such file, a model fits the budget in no way, or the store cannot be used.
-        EngineError: there is no such device, or a model cannot be opened.
+        EngineError: there is no such device, or the worker died.
+        UnusableModel: no model can be used.
     """
     files = _named(file for path in paths for file in gguf.find([path]))
     with Store(store) as kept:
         with worker(device, threads) as wire:
             hello, here = wire.hello, fingerprint(wire.hello)
             limit = hello.memory_free if budget is None else budget
-            models = [_look(wire, name, path, context, slots, limit) for name, path in files.items()]
+            models, failed = list[_Model](), list[str]()
+            for name, path in files.items():
+                try:
+                    models.append(_look(wire, name, path, context, slots, limit))
+                except Died:
+                    raise
+                except (EngineError, UnusableModel) as error:
+                    failed.append(f"{name}: {error}")
+        if not models:
+            raise UnusableModel("; ".join(failed))
         length = prompt or min(1000, min(place.context for model in models for place in model.placements) // 2)
         for model in models:
             check(model.name, model.placements, length, limit)
-        roofline = _roofline(kept, here, device, hello.threads)  # an RPC device has no ear for a second caller
+        roofline = full_roofline(kept, here, device)  # after the worker: an RPC device has no ear for a second caller
         candidates = tuple(_candidate(kept, here, roofline, model) for model in models)
-        notes = tuple(_note(kept, here, each) for each in models)
-    return Survey(hello.description, hello.threads, limit, length, candidates, tuple(filter(None, notes)))
+        notes = tuple(kept.near(here, each.fingerprint, each.name) for each in models)
+    said = tuple(filter(None, notes))
+    return Survey(hello.description, hello.threads, limit, length, candidates, said, tuple(failed))
 
 
 def _named(files: Iterable[Path]) -> dict[str, Path]:
@@ -116,20 +128,7 @@ def _ask(wire: Wire, question: Predict) -> Placement:
     return wire.ask(question, Predicted).placement
 
 
-def _roofline(kept: Store, machine: Machine, device: str, threads: int) -> Roofline:
-    """The machine's rates; measured now, and kept, if they were not before."""
-    roofline = kept.roofline(machine)
-    if roofline is None:
-        roofline = measure(device, threads)
-        kept.keep_roofline(machine, roofline)
-    return roofline
-
-
 def _candidate(kept: Store, machine: Machine, roofline: Roofline, model: _Model) -> Candidate:
     costs = kept.costs(machine, model.fingerprint, model.anatomy) or Costs.prior(model.anatomy, roofline)
     measured = sum(not record.check for record in kept.records(machine, model.fingerprint))
     return Candidate(model.name, costs, model.placements, measured, roofline.h2d_pinned is not None)
-
-
-def _note(kept: Store, machine: Machine, model: _Model) -> str:
-    return "" if kept.records(machine, model.fingerprint) else kept.near(machine, model.fingerprint, model.name)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hotbunk.errors import ConfigError
-from hotbunk.units import parse_duration, parse_size
+from hotbunk.cli.quantities import duration, size
+from hotbunk.errors import INTERRUPTED, ConfigError
+from hotbunk.placement import MOST_SLOTS
 
 if TYPE_CHECKING:  # it brings libllama and SciPy with it, which --help can do without
     from hotbunk.cli.profile.session import Session
@@ -18,18 +19,19 @@ __all__ = ["profile"]
 QUICK, FULL = 60.0, 900.0
 """Seconds for each model, unless ``--time-budget`` says otherwise."""
 _SHORT, _LONG = 8192, 32768  # tokens of the longest context, quick and full
-_INTERRUPTED = 130
 
 
 def profile(
-    models: Annotated[list[Path] | None, typer.Argument(help="GGUF files, or folders to search.")] = None,
+    models: Annotated[
+        list[Path] | None, typer.Argument(help="GGUF files, or folders to search; with --show names will do.")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A minute for each model (the default).")] = False,
     full: Annotated[bool, typer.Option("--full", help="Up to a quarter of an hour for each, contexts to 32k.")] = False,
     time_budget: Annotated[str | None, typer.Option(help="Time for each model, like 60s or 5m.")] = None,
     device: Annotated[str, typer.Option(help="Device: auto, cpu, CUDA0, rpc:HOST:PORT.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: physical cores less one.")] = None,
     context: Annotated[int | None, typer.Option(min=256, help="Longest context to measure; default 8192.")] = None,
-    slots: Annotated[int, typer.Option(min=1, help="Most sequences at once.")] = 8,
+    slots: Annotated[int, typer.Option(min=1, max=MOST_SLOTS, help="Most sequences at once.")] = 8,
     budget: Annotated[str | None, typer.Option(help="Device memory to use, like 24GiB; default: 90 % of it.")] = None,
     resident: Annotated[
         bool, typer.Option("--resident", help="Only with as many layers on the device as fit, but all of it.")
@@ -49,23 +51,26 @@ def profile(
     """
     if quick and full:
         raise ConfigError("--quick and --full are two things; choose one")
+    from hotbunk.cli.profile.chosen import chosen
     from hotbunk.cli.profile.session import Session
     from hotbunk.cli.profile.tables import tell
     from hotbunk.costs.store import Store
 
-    with Store(store) as kept:
+    given, limit = duration("--time-budget", time_budget), size("--budget", budget)
+    seconds = (FULL if full else QUICK) if given is None else given
+    measuring = not (show or (export and not models))
+    with Store(store, make=measuring) as kept:
         failed: list[str] = []
-        if not (show or (export and not models)):
-            seconds = _seconds(time_budget) if time_budget else FULL if full else QUICK
+        if measuring:
             length = context or (_LONG if full else _SHORT)
-            session = Session(kept, device, threads, length, slots, _bytes(budget), seconds, resident)
+            session = Session(kept, device, threads, length, slots, limit, seconds, resident)
             failed = _measured(session, models or [])
-        known = kept.known()
         if export:
             from hotbunk.profile.export import write
 
-            write(kept, known, export)
-        tell(kept, known, as_json)
+            write(kept, kept.known(), export)
+        machines, known = (kept.machines(), kept.known()) if measuring else chosen(kept, models or [], device)
+        tell(kept, machines, known, as_json)
     for sentence in failed:
         typer.echo(f"hotbunk: error: {sentence}", err=True)
     if failed:
@@ -77,18 +82,4 @@ def _measured(session: Session, models: list[Path]) -> list[str]:
         return session.measure(models)
     except KeyboardInterrupt:
         typer.echo("stopped: all that was measured is kept; the same command goes on", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
-
-
-def _bytes(budget: str | None) -> int | None:
-    try:
-        return parse_size(budget) if budget else None
-    except ValueError as error:
-        raise ConfigError(f"--budget {budget}: {error}") from error
-
-
-def _seconds(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise ConfigError(f"--time-budget {text}: {error}") from error
+        raise typer.Exit(INTERRUPTED) from None

@@ -15,12 +15,13 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from hotbunk.costs.dissect import dissect
 from hotbunk.costs.fingerprint import content
+from hotbunk.costs.plan import check
 from hotbunk.costs.record import Kind, Record
 from hotbunk.costs.store import Store
 from hotbunk.errors import ConfigError, HotbunkError
 from hotbunk.llama.gguf import find, read, stem
 from hotbunk.measure.filling import fill
-from hotbunk.measure.machine import machine, roofline
+from hotbunk.measure.machine import full_roofline, machine
 from hotbunk.measure.probes import Probes
 from hotbunk.measure.wire import Died, Wire, worker
 from hotbunk.placement import Placement
@@ -72,11 +73,11 @@ class Session:
     def _prepared(self) -> int:
         """See to it that the machine's roofline is known; returns the bytes of device memory to use."""
         with worker(self.device, self.threads) as wire:
-            hello, here = wire.hello, machine(wire.hello)
-        if self.kept.roofline(here) is None:  # between workers: an RPC device serves one process at a time
-            typer.echo(f"measuring the roofline of {here.device}", err=True)
-            self.kept.keep_roofline(here, roofline(self.device, hello.threads))
-        return self.budget or int(hello.memory_free * _SHARE)
+            here, free = machine(wire.hello), wire.hello.memory_free
+        full_roofline(
+            self.kept, here, self.device, _line
+        )  # between workers: an RPC device serves one process at a time
+        return int(free * _SHARE) if self.budget is None else self.budget
 
     def _survive(self, file: Path, limit: int) -> None:
         """Profile a model; with a second worker, for the time that is left, should the first one die over it."""
@@ -98,13 +99,14 @@ class Session:
         assert line
         if why := self.kept.near(here, mark, name):
             typer.echo(why, err=True)
-        probes = Probes(wire, name, str(file))
+        probes, length = Probes(wire, name, str(file)), min(self.context, facts.context)
+        check(name, [probes.place(0, length, self.slots)], 1, limit)
         with _telling(name, self.seconds) as say:
             for filled in fill(wire, [name], say).values():
                 pin = Record(Kind.PIN, Placement(0, 0, 0), filled.seconds, moved=filled.size)
                 self.kept.add(here, mark, name, anatomy, pin)
             profiler = Profiler(probes, self.kept, here, mark, anatomy, line)
-            length, left = min(self.context, facts.context), end - monotonic()
+            left = end - monotonic()
 
             def said(progress: Measured) -> None:
                 say(_told(name, progress))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from hotbunk.cli.figures import Files, duration
+from hotbunk.cli.figures import Files
+from hotbunk.cli.quantities import duration
 from hotbunk.cli.trace.given import given
 from hotbunk.errors import ConfigError
 from hotbunk.units import brief_size

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hotbunk.costs.anatomy import Anatomy
 from hotbunk.costs.dissect import dissect
-from hotbunk.costs.store import Store, default_path
+from hotbunk.costs.store import Store
 from hotbunk.errors import ConfigError
 from hotbunk.llama import gguf
 from hotbunk.simulator import profile as profiles
@@ -28,10 +28,7 @@ def profile(which: str, store: Path | None) -> Profile:
     place, _, device = which.partition(":")
     if place != "store":
         return profiles.read(which)
-    path = store or default_path()
-    if not path.exists():  # it would be made
-        raise ConfigError(f"{path}: there is no profile; make one with hotbunk profile")
-    with Store(path) as kept:
+    with Store(store, make=False) as kept:
         return stored(kept, device)
 
 

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from hotbunk.errors import ConfigError, UnusableModel
+from hotbunk.errors import INTERRUPTED, ConfigError, UnusableModel
 from hotbunk.extras import needs
 
 if TYPE_CHECKING:  # they bring libllama and NumPy with them, which --help can do without
@@ -23,8 +23,6 @@ if TYPE_CHECKING:  # they bring libllama and NumPy with them, which --help can d
     from hotbunk.study.stage import Subject
 
 __all__ = ["Order", "carry_out", "make_report"]
-
-_INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def carry_out(order: Order) -> None:
         typer.echo(f"hotbunk: error: {sentence}", err=True)
     if interrupted:
         typer.echo("interrupted: what was measured is kept; the same command with --resume goes on", err=True)
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
     if study.failed:
         raise typer.Exit(1)
 

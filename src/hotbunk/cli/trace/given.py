@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from hotbunk.cli.figures import duration
+from hotbunk.cli.quantities import duration
 from hotbunk.errors import ConfigError
 
 if TYPE_CHECKING:  # NumPy, which --help can do without
