@@ -197,3 +197,17 @@ def test_a_break_keeps_what_was_measured_and_the_rest_follows(
     assert sorted((row["layers"], row["sequences"]) for row in rows) == [
         (layers, count) for layers in (0, 1, 2, 4, 5) for count in (1, 3)
     ]
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "said"),
+    [
+        ("--counts", "1,300", "300 is too large; give numbers up to 256"),
+        ("--counts", "0,4", "0 is too small; give numbers from 1 on"),
+        ("--counts", "few", "not a list of numbers; write it like 50,150,300"),
+        ("--time-budget", "soon", "not a duration; write it like 2s"),
+    ],
+)
+def test_numbers_that_cannot_be(option: str, text: str, said: str, model: Path, hotbunk: Callable[..., Ended]) -> None:
+    done = hotbunk("study", "concurrency", model, option, text)
+    assert done.status == 1 and done.said.startswith(f"hotbunk: error: {option} {text}: {said}")

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
+from hotbunk.cli.quantities import duration
 from hotbunk.cli.study.order import Order, carry_out, make_report
 from hotbunk.errors import ConfigError
-from hotbunk.units import parse_duration
+from hotbunk.placement import MOST_SLOTS
 
 __all__ = ["commands"]
 
@@ -95,7 +96,7 @@ def concurrency(
 ) -> None:
     """Measure decode steps of several sequences at once, at several residencies."""
     order = _order(["concurrency"], models, device, threads, out, resume, quick, repeats, time_budget)
-    carry_out(replace(order, counts=_numbers("--counts", counts)))
+    carry_out(replace(order, counts=_numbers("--counts", counts, 1, MOST_SLOTS)))
 
 
 def context(
@@ -146,8 +147,8 @@ def everything(
     kinds = ["bus", "offload", "concurrency", "context", "preemption"]
     order = _order(kinds, models, device, threads, out, resume, quick, repeats, time_budget)
     order = replace(order, lengths=_numbers("--lengths", lengths, 2), points=_numbers("--points", points), run=run)
-    order = replace(order, counts=_numbers("--counts", counts), contexts=_numbers("--contexts", contexts, 64))
-    carry_out(replace(order, pairs=tuple(pair or ())))
+    order = replace(order, counts=_numbers("--counts", counts, 1, MOST_SLOTS))
+    carry_out(replace(order, contexts=_numbers("--contexts", contexts, 64), pairs=tuple(pair or ())))
 
 
 def report(
@@ -181,14 +182,11 @@ def _order(
     repeats: int | None,
     budget: str | None,
 ) -> Order:
-    try:
-        seconds = parse_duration(budget) if budget else None
-    except ValueError as error:
-        raise ConfigError(f"--time-budget {budget}: {error}") from error
+    seconds = duration("--time-budget", budget)
     return Order(tuple(experiments), tuple(models), device, threads, out, resume, quick, repeats, seconds)
 
 
-def _numbers(option: str, text: str | None, least: int = 1) -> tuple[int, ...]:
+def _numbers(option: str, text: str | None, least: int = 1, most: int | None = None) -> tuple[int, ...]:
     """Numbers in ascending order, each once; none if the option was not given."""
     if text is None:
         return ()
@@ -198,4 +196,6 @@ def _numbers(option: str, text: str | None, least: int = 1) -> tuple[int, ...]:
         raise ConfigError(f"{option} {text}: not a list of numbers; write it like 50,150,300") from error
     if found[0] < least:
         raise ConfigError(f"{option} {text}: {found[0]} is too small; give numbers from {least} on")
+    if most and found[-1] > most:
+        raise ConfigError(f"{option} {text}: {found[-1]} is too large; give numbers up to {most}")
     return tuple(found)
