@@ -2,13 +2,15 @@
 
     python benchmarks/profiles.py
 
-``h100`` is fitted to docs/measurements/costs-h100.csv, which ``benchmarks/costs.py`` measured. ``a6000`` and
-``rtx5000ada`` are constructed of the study's published numbers and data sheets: no such machine was at hand.
+``h100`` is fitted to docs/measurements/costs-h100.csv (``benchmarks/costs.py``), with hotbunk's own delays as they are
+in docs/measurements/validate-h100 (``benchmarks/validate.py``, on another day). ``a6000`` and ``rtx5000ada`` are
+constructed of the study's published numbers and data sheets: no such machine was at hand.
 ``hotbunk profile`` on a machine, and ``hotbunk simulate --device-profile store``, are better than any of them.
 """
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from pathlib import Path
 
 from records import Measured, read
@@ -28,11 +30,8 @@ THREADRIPPER = 64
 """Cores of the study's hosts."""
 ROUTER = {"8b": (16.39e9, 3.22), "3b": (6.80e9, 2.04)}
 """Bytes, and seconds until the first token through llama-server's router: docs/measurements/suite-h100.txt, point 3."""
-
-
-OWN = {"latency": 4.5e-3, "hop": 1.3e-3, "turn": 0.05e-3, "draw": 0.1e-3, "change": 8.5e-3}
-"""Hotbunk's own delays, as ``pace.Delays``: rounded means of what ``benchmarks/validate.py`` measured of four servers,
-on hosts more and less busy (docs/measurements/validate-h200.txt)."""
+SERVED = ROOT / "docs" / "measurements" / "validate-h100" / "profile.json"
+"""Hotbunk's own delays, as ``benchmarks/validate.py`` measured them of a server on such a machine."""
 
 
 def main() -> None:
@@ -45,15 +44,15 @@ def main() -> None:
 
 
 def _h100(line: Roofline, models: dict[str, Measured]) -> Profile:
-    found = {}
+    found, own = {}, profile.read(str(SERVED)).delays
     for each in models.values():
         costs = Costs.fitted(each.anatomy, line, each.records)
         found[each.anatomy.name] = Profiled(costs.anatomy, {kind: fit for kind, fit in costs.fits.items() if fit.count})
-    note = "one H100 80GB HBM3, 16 cores, fitted to docs/measurements/costs-h100.csv"
+    note = "one H100 80GB HBM3, 16 cores, fitted to docs/measurements/costs-h100.csv; delays of validate-h100"
     (large, long), (small, short) = ROUTER.values()
     rate = (large - small) / (long - short)
     restart = Restart(short - small / rate, rate)
-    return Profile("h100", note, True, 80 * GIB, 125 * GIB, line, restart, found, **OWN)
+    return Profile("h100", note, True, 80 * GIB, 125 * GIB, line, restart, found, *astuple(own))
 
 
 def _ada(cores: Side) -> Profile:
