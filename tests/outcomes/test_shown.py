@@ -15,14 +15,14 @@ import pytest
 
 from hotbunk.errors import ConfigError
 from hotbunk.outcomes import Fate, Run, Usage
-from hotbunk.outcomes.activity import busiest, queues, stays
+from hotbunk.outcomes.activity import busiest, queues, stays, waits
 from hotbunk.outcomes.files import write_page, write_requests, write_summary
 from hotbunk.outcomes.metrics import errors, summarise
 from hotbunk.outcomes.page import page
 from hotbunk.outcomes.slo import Slo, Slos
 from hotbunk.outcomes.table import as_rows, tables, validation
 from hotbunk.traces.trace import Floats
-from tests.outcomes.runs import run
+from tests.outcomes.runs import SMALL, run
 
 UNKNOWN = Usage(*[nan] * 10)
 
@@ -114,6 +114,12 @@ def test_who_waits_and_who_runs() -> None:
     thinned = queues(run(), (0.0, 10.0), 5)
     assert thinned.times.tolist() == [0, 2.5, 5, 7.5, 10]
     assert thinned.waiting.tolist() == [1, 1, 0, 0, 0]
+
+
+def test_whom_requests_waited_for() -> None:
+    assert waits(run(), (0.0, 10.0), 0.0) == {"a": [(0.0, 0.5)], "b": [(1.0, 3.0), (4.0, 5.0)]}
+    assert waits(run(), (2.5, 10.0), 1.0) == {"b": [(2.5, 5.0)]}
+    assert waits(run(SMALL[5:]), (0.0, 10.0), 0.0) == {}  # nobody came
 
 
 def test_who_was_there() -> None:

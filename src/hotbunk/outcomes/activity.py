@@ -1,4 +1,4 @@
-"""What went on at a time of a run: who was on the device, how many requests waited, and how many ran."""
+"""What went on at a time of a run: who was on the device, whom requests waited for, and how many waited and ran."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from hotbunk.outcomes.outcome import Fate, Run, Stay
 from hotbunk.traces.trace import Floats
 
-__all__ = ["Steps", "busiest", "queues", "stays"]
+__all__ = ["Steps", "busiest", "queues", "stays", "waits"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,17 +37,29 @@ def queues(run: Run, window: tuple[float, float], points: int) -> Steps:
     If these are more than ``points``, at as many evenly spaced times. Where it is not known when a request was given
     its slot, it waits until its first token.
     """
-    outcomes, size = run.outcomes, run.outcomes.arrived
-    still = np.where(outcomes.fate == Fate.OPEN, run.duration, np.nan)
-    begun = _first(outcomes.started, outcomes.first)
-    # of who was refused or failed nothing later may be known: it was gone at once
-    waits = (size, _first(begun, outcomes.ended, still, size))
-    runs = (begun, _first(outcomes.ended, still, begun))
-    waits, runs = ((_known(begin), np.sort(end[~np.isnan(begin)])) for begin, end in (waits, runs))
-    changes = np.unique(np.concatenate([window[:1], *(part for pair in (waits, runs) for part in pair)]))
+    outcomes, begun, still = run.outcomes, _begun(run), _still(run)
+    ran = (begun, _first(outcomes.ended, still, begun))
+    parts = [(_known(begin), np.sort(end[~np.isnan(begin)])) for begin, end in ((outcomes.arrived, _waited(run)), ran)]
+    changes = np.unique(np.concatenate([window[:1], *(part for pair in parts for part in pair)]))
     times = changes[(changes >= window[0]) & (changes <= window[1])]
     times = np.linspace(*window, points) if len(times) > points else np.append(times, window[1])
-    return Steps(times, *(_within(*pair, times) for pair in (waits, runs)))
+    return Steps(times, *(_within(*pair, times) for pair in parts))
+
+
+def waits(run: Run, window: tuple[float, float], gap: float) -> dict[str, list[tuple[float, float]]]:
+    """When somebody waited for a slot within the window, by model; what is not ``gap`` seconds apart is one."""
+    trace, arrived, begun = run.outcomes.trace, run.outcomes.arrived, _waited(run)
+    found = {}
+    for number, model in enumerate(trace.models):
+        rows = (trace.model == number) & (begun > arrived) & (begun > window[0]) & (arrived < window[1])
+        order = arrived[rows].argsort()
+        begin, end = arrived[rows][order], np.maximum.accumulate(begun[rows][order])
+        new = np.append(True, begin[1:] > end[:-1] + gap) if len(begin) else np.zeros(0, bool)
+        last = np.append(new[1:], True) if len(begin) else new
+        pairs = zip(np.maximum(begin[new], window[0]), np.minimum(end[last], window[1]), strict=True)
+        if together := [(float(since), float(until)) for since, until in pairs]:
+            found[model] = together
+    return found
 
 
 def stays(run: Run, window: tuple[float, float]) -> dict[str, list[Stay]]:
@@ -57,6 +69,21 @@ def stays(run: Run, window: tuple[float, float]) -> dict[str, list[Stay]]:
         if stay.begin < window[1] and stay.end > window[0]:
             found.setdefault(stay.model, []).append(stay)
     return {model: each for model, each in found.items() if each}
+
+
+def _still(run: Run) -> Floats:
+    """For each request that is open yet the end of the run."""
+    return np.where(run.outcomes.fate == Fate.OPEN, run.duration, np.nan)
+
+
+def _begun(run: Run) -> Floats:
+    """When each was given a slot."""
+    return _first(run.outcomes.started, run.outcomes.first)
+
+
+def _waited(run: Run) -> Floats:
+    """Until when each waited; of who was refused or failed nothing may be known but its coming: it was gone at once."""
+    return _first(_begun(run), run.outcomes.ended, _still(run), run.outcomes.arrived)
 
 
 def _first(*columns: Floats) -> Floats:

@@ -8,7 +8,7 @@ from math import isnan
 import numpy as np
 
 from hotbunk.extras import needs
-from hotbunk.outcomes.activity import busiest, queues, stays
+from hotbunk.outcomes.activity import busiest, queues, stays, waits
 from hotbunk.outcomes.metrics import Times, summarise
 from hotbunk.outcomes.outcome import Run, Stay
 from hotbunk.outcomes.slo import Slos
@@ -32,8 +32,8 @@ _QUANTILES = np.concatenate([np.linspace(0.005, 0.9, 180), np.linspace(0.902, 1,
 _TIMES = {"ttft": "Time to first token", "tpot": "Time per output token", "latency": "Latency"}
 _ANSWERED = "How many took at most how long, of all requests that came; where a curve ends, the rest was not answered."
 _GENERATED = "How many took at most how long, of the requests that were answered with more than one token."
-_TIMELINES = """Who was on the device, and how many requests waited and ran meanwhile. A bar is as high as the share of
-the model's layers that is on the device."""
+_TIMELINES = """Who was on the device, whom requests waited for, and how many waited and ran meanwhile. A bar is as high
+as the share of the model's layers that is on the device; a line above it is where somebody waited for the model."""
 _INTRO = "What became of the same requests, run by run. Waiting is part of all times but TPOT."
 
 
@@ -96,14 +96,16 @@ def _quantiles(values: Floats, came: int, key: str) -> Band | None:
 def _timeline(run: Run, window: tuple[float, float], runs: int) -> Block:
     begin, end = window
     found = stays(run, window)
-    lanes = {model: [_bar(stay, begin, end) for stay in each] for model, each in found.items()}
-    count, most = sum(map(len, lanes.values())), _SHOWN // max(runs, 3)
+    count, most = sum(map(len, found.values())), _SHOWN // max(runs, 3)
     least = (end - begin) / most
+    waited = waits(run, window, least)
+    shown = [model for model in run.outcomes.trace.models if model in found or model in waited]
+    lanes = {model: [_bar(stay, begin, end) for stay in found.get(model, ())] for model in shown}
     if count > most:
         lanes = {model: [bar for bar in bars if bar.end - bar.begin > least] for model, bars in lanes.items()}
     steps = queues(run, window, _POINTS // max(runs, 3))
     curves = [_steps("waiting", steps.times, steps.waiting), _steps("running", steps.times, steps.running)]
-    image = timeline(lanes, curves, window, ("loading or resizing", "on the device"))
+    image = timeline(lanes, waited, curves, window, ("loading or resizing", "on the device", "somebody waits"))
     return Plot(run.name, image, " ".join(_told(run, window, curves, lanes, count)), wide=True)
 
 

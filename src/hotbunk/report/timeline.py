@@ -12,7 +12,8 @@ __all__ = ["Bar", "timeline"]
 
 _WIDTH = 12.6  # inches: text is as large as in plots of half the width
 _LANE, _CURVES = 0.42, 2.1  # inches
-_COMING, _THERE = COLOURS[4], COLOURS[0]
+_ABOVE = 0.87  # of a lane, where a line is above its bars
+_COMING, _THERE, _WAITING = COLOURS[4], COLOURS[0], COLOURS[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,25 +27,31 @@ class Bar:
 
 
 def timeline(
-    lanes: Mapping[str, Sequence[Bar]], curves: Sequence[Series], window: tuple[float, float], names: tuple[str, str]
+    lanes: Mapping[str, Sequence[Bar]],
+    waits: Mapping[str, Sequence[tuple[float, float]]],
+    curves: Sequence[Series],
+    window: tuple[float, float],
+    names: tuple[str, str, str],
 ) -> str:
     """Draw it; the image as a data URI.
 
     Args:
         lanes: the bars by the lane's name, from the top.
+        waits: from when to when there is a line above a lane, by its name.
         curves: steps; each holds its value until the next point.
         window: the seconds that are shown.
-        names: of what is coming, and of what is in place, for the legend.
+        names: of what is coming, of what is in place, and of the lines above, for the legend.
     """
     height = _LANE * max(len(lanes), 1)
     with styled((_WIDTH, height + _CURVES + 1.0), (height, _CURVES)) as (figure, (above, below)):
-        for place, bars in enumerate(reversed(list(lanes.values()))):
+        for place, (name, bars) in enumerate(reversed(list(lanes.items()))):
             _lane(above, place, bars)
+            above.hlines([place + _ABOVE] * len(waits.get(name, ())), *_ends(waits.get(name, ())), _WAITING, lw=2)
         above.set_yticks([place + 0.4 for place in range(len(lanes))], list(lanes)[::-1])
         above.set_ylim(-0.1, max(len(lanes), 1))
         above.tick_params(axis="y", length=0)
         above.grid(axis="y", visible=False)
-        for name, colour in zip(names, (_COMING, _THERE), strict=True):
+        for name, colour in zip(names, (_COMING, _THERE, _WAITING), strict=True):
             above.bar([0], [0], color=colour, label=name)
         for number, each in enumerate(curves):
             colour = each.colour or COLOURS[(1, 2, 3)[number % 3]]
@@ -55,6 +62,11 @@ def timeline(
         below.set_ylabel("requests")
         legend(figure, len(names) + len(curves), columns=6)
         return image(figure)
+
+
+def _ends(pairs: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    """Where they begin, and where they end."""
+    return [begin for begin, _ in pairs], [end for _, end in pairs]
 
 
 def _lane(area: Any, place: int, bars: Sequence[Bar]) -> None:
