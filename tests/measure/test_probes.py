@@ -13,6 +13,8 @@ from hotbunk.llama.gguf import read
 from hotbunk.measure.machine import machine, roofline
 from hotbunk.measure.probes import Probes, timing
 from hotbunk.measure.wire import Outrun, Wire, worker
+from hotbunk.study.shapes import SHAPES
+from hotbunk.study.write import write
 from hotbunk.worker.protocol import Resume, Resumed, Suspend, Suspended
 
 
@@ -86,17 +88,20 @@ def test_states_go_out_and_come_back(probes: Probes) -> None:
 
 
 def test_a_sequence_that_outran_this_process_is_told(
-    probes: Probes, wire: Wire, monkeypatch: pytest.MonkeyPatch
+    wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    probes.stand(probes.place(31, 256, 3))
+    write(tmp_path / "tiny.gguf", SHAPES["1b"].scaled(0.1).cut(2))
+    probes = Probes(wire, "tiny", str(tmp_path / "tiny.gguf"))
+    probes.stand(probes.place(3, 256, 3))
     with monkeypatch.context() as patch, pytest.raises(Outrun, match="filled its context"):
         patch.setattr(wire, "cancel", wire.finish)  # too late for it: they have all filled theirs
         probes.decode(3, 160)
-    number = wire.start("small", [100, 200, 300], 4)
+    number = wire.start("tiny", [100, 200, 300], 4)
     wire.finish(number)
     with pytest.raises(Outrun, match=f"sequence {number} filled its context"):
         wire.move(Suspend(number))
     assert kinds(probes.decode(1, 160)) == [Kind.PREFILL, Kind.DECODE]
+    probes.leave()
 
 
 def test_what_does_not_fit_is_said(probes: Probes) -> None:
