@@ -7,7 +7,7 @@ import pytest
 from hotbunk.cli.profile import session
 from hotbunk.profile import profiler
 
-TICK = 0.1
+TICK = 0.2
 
 
 @pytest.fixture
