@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from hotbunk.errors import ConfigError
 from hotbunk.units import parse_duration, parse_size
 
 __all__ = ["duration", "size"]
+
+T = TypeVar("T")
 
 
 def size(option: str, text: str | None) -> int | None:
@@ -14,10 +19,7 @@ def size(option: str, text: str | None) -> int | None:
     Raises:
         ConfigError: it is no size.
     """
-    try:
-        return None if text is None else parse_size(text)
-    except ValueError as error:
-        raise ConfigError(f"{option} {text}: {error}") from error
+    return _read(option, text, parse_size)
 
 
 def duration(option: str, text: str | None) -> float | None:
@@ -26,7 +28,11 @@ def duration(option: str, text: str | None) -> float | None:
     Raises:
         ConfigError: it is no duration.
     """
+    return _read(option, text, parse_duration)
+
+
+def _read(option: str, text: str | None, parse: Callable[[str], T]) -> T | None:
     try:
-        return None if text is None else parse_duration(text)
+        return None if text is None else parse(text)
     except ValueError as error:
         raise ConfigError(f"{option} {text}: {error}") from error

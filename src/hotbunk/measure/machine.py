@@ -1,4 +1,4 @@
-"""The machine that a worker runs on: what its figures hold for, and its roofline."""
+"""The machine that a worker runs on: what its figures hold for, its roofline, and its bus."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from hotbunk.costs.fingerprint import Machine
 from hotbunk.costs.roofline import Roofline
 from hotbunk.costs.store import Store
 from hotbunk.errors import EngineError
+from hotbunk.measure.steps import Bandwidths
 from hotbunk.worker.machine import cores, library
 from hotbunk.worker.protocol import Hello
 
-__all__ = ["changed", "full_roofline", "machine", "roofline"]
+__all__ = ["changed", "copies", "full_roofline", "machine", "roofline"]
 
 _NVIDIA = Path("/proc/driver/nvidia/version")
 
@@ -42,12 +43,30 @@ def roofline(device: str, threads: int, quick: bool = False) -> Roofline:
     Raises:
         EngineError: the device cannot be had or measured.
     """
-    command = [sys.executable, "-m", "hotbunk.llama.roofline", "--device", device, "--threads", str(threads)]
-    done = subprocess.run([*command, "--quick"] if quick else command, capture_output=True, text=True)
+    options = ["--device", device, "--threads", str(threads), *["--quick"] * quick]
+    told = _told("roofline", options, f"the speed of {device} could not be measured")
+    return msgspec.json.decode(told, type=Roofline)
+
+
+def copies(device: str, sizes: Sequence[int]) -> list[Bandwidths]:
+    """How fast copies of these sizes, in bytes, cross the bus: for each, what ``Bandwidths`` says, and its ``size``.
+
+    Raises:
+        EngineError: it cannot be measured.
+    """
+    options = ["--device", device, *(word for size in sizes for word in ("--size", str(size)))]
+    told = _told("bus", options, f"the bus to {device} cannot be measured")
+    found: list[Bandwidths] = msgspec.json.decode(told)
+    return found
+
+
+def _told(what: str, options: Sequence[str], failure: str) -> str:
+    """What a module of ``hotbunk.llama`` that measures prints, in a process of its own."""
+    done = subprocess.run([sys.executable, "-m", f"hotbunk.llama.{what}", *options], capture_output=True, text=True)
     if done.returncode:
         words = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        raise EngineError(f"the speed of {device} could not be measured: {words[-1].removeprefix('hotbunk: error: ')}")
-    return msgspec.json.decode(done.stdout, type=Roofline)
+        raise EngineError(f"{failure}: {words[-1].removeprefix('hotbunk: error: ')}")
+    return done.stdout
 
 
 def full_roofline(

@@ -95,8 +95,8 @@ def cession(snapshot: Snapshot, model: Model, rooms: Rooms, below: float) -> Ces
         if other.spared < missing or other.id in rooms.leaving or other.priority > model.priority:
             continue
         share = other.bytes / snapshot.budget
-        enough = [(moves * share, less) for spared, moves, less in other.lesser if spared >= missing]
-        if not (near := [(moves, less) for moves, less in enough if moves + coming < below]):
+        enough = ((moves * share, less) for spared, moves, less in other.lesser if spared >= missing)
+        if not (near := [each for each in enough if each[0] + coming < below]):
             continue  # whatever it loses besides
         lost, beside = _losses(other, snapshot.now), _beside(snapshot, other, model)
         for moves, less in near:

@@ -7,12 +7,9 @@ store does it, for whole models: copying the file's bytes into huge pages and lo
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
 
-from hotbunk.errors import EngineError
+from hotbunk.measure.machine import copies
 from hotbunk.study.pace import Clock, Point, Say, go
 from hotbunk.study.results import Results, Row
 
@@ -47,23 +44,6 @@ def measure(
         for repeat in range(repeats)
     ]
     return len(go(points, results, clock, say))
-
-
-def copies(device: str, sizes: Sequence[int]) -> list[dict[str, float | None]]:
-    """What ``hotbunk.llama.bus`` says of these sizes: bytes a second by direction and memory.
-
-    Raises:
-        EngineError: it cannot be measured.
-    """
-    command = [sys.executable, "-m", "hotbunk.llama.bus", "--device", device]
-    for size in sizes:
-        command += ["--size", str(size)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or ["it gave no reason"]
-        raise EngineError(f"the bus to {device} cannot be measured: {said[-1].removeprefix('hotbunk: error: ')}")
-    found: list[dict[str, float | None]] = json.loads(done.stdout)
-    return found
 
 
 def _rows(device: str, sizes: Sequence[int]) -> list[Row]:

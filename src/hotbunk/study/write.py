@@ -7,16 +7,14 @@ so a file of any size is written within little memory, as fast as the disk takes
 from __future__ import annotations
 
 import ctypes as C
-import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from glob import escape
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hotbunk.aside import sweep, whole
 from hotbunk.errors import ConfigError
 from hotbunk.study.header import header, padding
 from hotbunk.study.shapes import TYPES, Shape
@@ -65,20 +63,16 @@ def write(
     """
     kind = kind or shape.type
     needed = size(shape, kind)
-    _sweep(path)
+    sweep(path)  # its bytes are room again
     _check_place(path, needed, force)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with aside.open("wb") as file:
+        with whole(path) as file:
             done = 0
             for chunk in _chunks(shape, kind):
                 done += file.write(chunk)
                 progress(done)
-        aside.replace(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written ({brief_size(needed)}): {error.strerror}") from error
-    finally:
-        aside.unlink(missing_ok=True)
     return needed
 
 
@@ -136,24 +130,6 @@ def _encoded(values: NDArray[np.float32], kind: Type) -> bytes:
     done = quantize(kind.number, values.ctypes.data, C.addressof(out), 0, _POOL // 4096, 4096, None)
     assert done == len(out), "libggml's type has another size"
     return out.raw
-
-
-def _sweep(path: Path) -> None:
-    for left in path.parent.glob(f".{escape(path.name)}.*"):
-        pid = left.suffix.removeprefix(".")
-        if pid.isdecimal() and not _alive(int(pid)):
-            with suppress(OSError):  # of someone else
-                left.unlink()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # of someone else
-        pass
-    return True
 
 
 def _check_type(kind: str) -> None:

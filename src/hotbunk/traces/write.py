@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from hotbunk.aside import whole
 from hotbunk.errors import ConfigError
 from hotbunk.traces.forms import OWN
 from hotbunk.traces.trace import ROOT, Trace
@@ -31,7 +29,9 @@ def write(trace: Trace, path: Path, force: bool = False) -> None:
     try:
         if path.exists() and not force:
             raise ConfigError(f"{path}: it is there already; --force replaces it")
-        with _whole(path) as raw:
+        # a device or a pipe is written to as it is, of a link what it leads to
+        aside = path.is_file() or not path.exists()
+        with whole(path.resolve()) if aside else path.open("wb") as raw:
             if path.suffix == ".gz":
                 # without name and time, so that the same trace gives the same bytes
                 with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as zipped:
@@ -40,23 +40,6 @@ def write(trace: Trace, path: Path, force: bool = False) -> None:
                 _write(trace, raw)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[io.BufferedWriter]:
-    """A file that takes that place once all is written; a device or a pipe is written to as it is."""
-    if path.exists() and not path.is_file():
-        with path.open("wb") as raw:
-            yield raw
-        return
-    place = path.resolve()  # of a link, what it leads to
-    aside = place.with_name(f".{place.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as raw:
-            yield raw
-        aside.replace(place)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _write(trace: Trace, out: io.BufferedIOBase) -> None:

@@ -133,7 +133,7 @@ def bandwidths(device: str) -> list[Bandwidths]:
     Raises:
         EngineError: it cannot be measured.
     """
-    from hotbunk.study.bus import copies  # which no other command's --help should wait for
+    from hotbunk.measure.machine import copies  # which no other command's --help should wait for
 
     [small] = copies(device, [SMALL])
     return [*copies(device, [LARGE if small["h2d_pinned"] else LARGE // 16]), small]

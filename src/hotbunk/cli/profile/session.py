@@ -74,9 +74,8 @@ class Session:
         """See to it that the machine's roofline is known; returns the bytes of device memory to use."""
         with worker(self.device, self.threads) as wire:
             here, free = machine(wire.hello), wire.hello.memory_free
-        full_roofline(
-            self.kept, here, self.device, _line
-        )  # between workers: an RPC device serves one process at a time
+        # between workers: an RPC device serves one process at a time
+        full_roofline(self.kept, here, self.device, _line)
         return int(free * _SHARE) if self.budget is None else self.budget
 
     def _survive(self, file: Path, limit: int) -> None:
