@@ -153,6 +153,7 @@ def _write(run: Run, folder: Path, shapes: dict[str, Shape]) -> dict[str, Path]:
         run.report.say(f"{name}: {needed / 1e9:.2f} GB, {shape.type}")
     with ProcessPoolExecutor(min(cores(), len(files) or 1), get_context("spawn")) as pool:
         list(pool.map(write, files.values(), [shapes[name] for name in files]))
+    os.sync()  # or the machine would be busy with that while it is measured
     return files
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -65,6 +66,7 @@ def written(folder: Path, models: str, scale: float, blocks: int | None) -> dict
         return files
     with ProcessPoolExecutor(min(cores(), len(missing)), get_context("spawn")) as pool:
         list(pool.map(write, missing, *zip(*missing.values(), strict=True)))
+    os.sync()  # or the machine would be busy with that while it is measured
     return files
 
 

@@ -179,10 +179,12 @@ def test_the_arena_is_handed_over_when_it_is_ready(awake: Event) -> None:
 def test_the_arena_comes_after_the_first_model(kquant: Path, experts: Path, awake: Event) -> None:
     device = open_device("cpu")
     models = {name: Model(path, device, 1) for name, path in (("kquant", kquant), ("experts", experts))}
-    there: list[list[str]] = []
-    store = Store(
-        device, 1 << 30, 1 << 20, lambda _: there.append([name for name in models if store.has(name)]), awake.set
-    )
+    there: list[tuple[list[str], bool]] = []
+
+    def ready(block: NDArray[np.uint8]) -> None:
+        there.append(([name for name in models if store.has(name)], store.filling))
+
+    store = Store(device, 1 << 30, 1 << 20, ready, awake.set)
     for name, model in models.items():
         store.add(name, model)
     while True:
@@ -191,7 +193,7 @@ def test_the_arena_comes_after_the_first_model(kquant: Path, experts: Path, awak
         if not store.filling:
             break
         assert awake.wait(60)
-    assert there == [["kquant"]]
+    assert there == [(["kquant"], True)]  # nobody sees a gap between one and the next
     assert all(store.has(name) for name in models)
     store.stop()
     for model in models.values():

@@ -31,10 +31,11 @@ def fill(
     say: Callable[[str], object] = lambda line: None,
     clock: Callable[[], float] = monotonic,
 ) -> dict[str, Filled]:
-    """Wait until the models' weights are in the host store, if the device has a use for one.
+    """Wait until the models' weights are in the host store, and the arena is locked, if the device has a use for them.
 
-    Pinning goes on in the background and would disturb what is measured meanwhile. Beats come twice a second, so how
-    fast it went is told only of models that took more than a few of them. What does not fit stays out.
+    Pinning goes on in the background and would disturb what is measured meanwhile: the driver that locks an arena of
+    some gigabytes keeps all copies waiting for a quarter of a second. Beats come twice a second, so how fast it went is
+    told only of models that took more than a few of them. What does not fit stays out.
     """
     if wire.until(Beat).free < 0:  # only devices with pinned memory tell
         return {}
@@ -52,14 +53,14 @@ def fill(
 
 
 def watch(wire: Wire, models: Collection[str], clock: Callable[[], float] = monotonic) -> Iterator[Stored]:
-    """What is in the host store, beat by beat: until the models are, or nothing has moved for a while."""
+    """What is in the host store, beat by beat: until the models are and nothing is on its way, or moves for a while."""
     before, moved = dict[str, tuple[int, int]](), clock()
     while clock() - moved < _STILL:
-        there = wire.until(Beat).stored
-        if there != before:
-            before, moved = there, clock()
-        yield there
-        if not lacking(models, there):
+        beat = wire.until(Beat)
+        if beat.stored != before:
+            before, moved = beat.stored, clock()
+        yield beat.stored
+        if not lacking(models, beat.stored) and not beat.filling:
             return
 
 

@@ -84,16 +84,17 @@ class Store:
             if not self._filling[1].done():
                 self._note()
                 return
+            self._due = True  # also while what was filled is taken up: others are to see no gap
             self._finish(*self._filling)
         elif not self._due:
             return
-        self._due = False
         if any(place.stored for place in self._places.values()):
             self._take_arena()
         # one that cannot be had has lost its place, and keeps no other one out
         while not self._filling and (chosen := choose(self._places, self._budget, set(busy()), monotonic())):
             self._start(*chosen)
         self._take_arena()
+        self._due = False
 
     def stop(self) -> None:
         """End what is being filled: models may be closed once this returns."""
