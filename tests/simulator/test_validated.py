@@ -12,7 +12,12 @@ MEASUREMENTS = ROOT / "docs" / "measurements"
 
 @pytest.mark.parametrize(
     ("device", "workloads", "promised"),
-    [("h100", "light,heavy", True), ("h200", "light,heavy,bursty,chains", False), ("h200", "bursty,chains", True)],
+    [
+        ("h100", "light,heavy", True),
+        ("h100-priced", "heavy", False),
+        ("h200", "light,heavy,bursty,chains", False),
+        ("h200", "bursty,chains", True),
+    ],
 )
 def test_simulated_anew_replays_give_the_committed_errors(
     device: str,
