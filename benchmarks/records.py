@@ -1,7 +1,7 @@
 """Measurements of models' costs as a small text file: what a profile has in its store, without what can be worked out.
 
 The first line is the machine's roofline, as JSON; then CSV, a row for each record. Placements have only their layers,
-context and slots: their bytes are priced anew, by formula.
+context and slots: their bytes are priced anew, by formula. What is not among a file's columns was not told then.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from hotbunk.study.shapes import SHAPES
 
 __all__ = ["Measured", "read", "write"]
 
-_WHERE, _WHAT = ("layers", "context", "slots"), ("sequences", "tokens", "moved", "pieces", "repeats")
+_WHERE, _WHAT = ("layers", "context", "slots"), ("sequences", "tokens", "moved", "pieces", "freed", "repeats")
 _COLUMNS = ("model", "quick", "kind", *_WHERE, *_WHAT, "pinned", "check", "seconds")
 
 
@@ -83,7 +83,7 @@ def _record(anatomy: Anatomy, row: Mapping[str, str]) -> Record:
         Kind(row["kind"]),
         place,
         float(row["seconds"]),
-        **{name: int(row[name]) for name in _WHAT},
+        **{name: int(row.get(name, 0)) for name in _WHAT},
         pinned=row["pinned"] == "1",
         check=row["check"] == "1",
     )

@@ -186,6 +186,15 @@ def test_of_a_promotion_the_bus_does_the_most() -> None:
     assert costs.calls(less, more).seconds == costs.promote(less, more).seconds  # nothing comes
 
 
+def test_copies_wait_for_the_memory_of_a_context_that_was_given_back() -> None:
+    costs, less, more = Costs.prior(LARGE, MACHINE), place(LARGE, 20), place(LARGE, 37)
+    bytes_alone = Record(Kind.LOAD, more, 0.0, moved=more.device.weights - less.device.weights, pieces=17)
+    alone = costs.estimate(bytes_alone).seconds
+    assert costs.promote(more, less).seconds > alone
+    less, more = replace(less, cached=37), replace(more, cached=37)  # the context stays
+    assert costs.promote(more, less).seconds == alone
+
+
 def test_a_batch_takes_longer_the_larger_it_is_as_long_as_the_same_side_does_it() -> None:
     costs, here = Costs.prior(LARGE, MACHINE), place(LARGE, 30)
     steps = [costs.decode(here, [500] * count).seconds for count in range(1, 32)]

@@ -203,9 +203,10 @@ def _fit(kind: Kind, rows: Array, records: Sequence[Record], weights: Array | No
 def _promotion(placement: Placement, before: Placement | None, pinned: bool) -> Record:
     """Of the layers that a placement has more than the one ``before``, or fewer."""
     had, layers = (before.device.weights, before.layers) if before else (0, 0)
+    freed = before.device.kv if before and not placement.keeps_context(before) else 0
     size, pieces = placement.device.weights - had, abs(placement.layers - layers)
     kind = Kind.LOAD if size >= 0 else Kind.UNLOAD
-    return _asked(kind, placement, moved=abs(size), pieces=pieces, pinned=pinned)
+    return _asked(kind, placement, moved=abs(size), pieces=pieces, freed=freed, pinned=pinned)
 
 
 def _asked(
@@ -216,6 +217,7 @@ def _asked(
     start: int = 0,
     moved: int = 0,
     pieces: int = 0,
+    freed: int = 0,
     pinned: bool = True,
 ) -> Record:
-    return Record(kind, placement, 0.0, sequences, tokens, start, moved, pieces, pinned=pinned)
+    return Record(kind, placement, 0.0, sequences, tokens, start, moved, pieces, freed, pinned)

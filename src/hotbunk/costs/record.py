@@ -24,7 +24,10 @@ class Kind(StrEnum):
     PREFILL = "prefill"
     """Of ``tokens`` tokens, after ``start`` that were evaluated before; all ``sequences`` but one decode beside it."""
     LOAD = "load"
-    """``moved`` bytes of ``pieces`` layers come: the promotion alone, in loads and resizes."""
+    """``moved`` bytes of ``pieces`` layers come: the promotion alone, in loads and resizes.
+
+    ``freed`` bytes of a KV cache were given back right before, that of the context which is made anew.
+    """
     UNLOAD = "unload"
     """``moved`` bytes are given back, the context and ``pieces`` layers; a resize to fewer layers also."""
     CONTEXT = "context"
@@ -53,6 +56,7 @@ class Record:
     start: int = 0
     moved: int = 0
     pieces: int = 0
+    freed: int = 0
     pinned: bool = True
     spread: float = 0.0
     repeats: int = 1

@@ -2,7 +2,7 @@
 
 Symbols: ``B`` bytes, ``p`` pieces (layers are moved and given back one by one).
 
-    load     t = start + p * piece + B_pinned / h2d_pinned + B_pageable / h2d_pageable + beside
+    load     t = start + p * piece + B_pinned / h2d_pinned + B_pageable / h2d_pageable + beside + cleared
     context  t = start + split * arrange + K_d / clear_d + K_h / pin + L * layer
     unload   t = start + p * piece + B / release      p, B: of what is given back; the worker keeps weights' memory
     kv_out   t = start(L) + K_d / d2h + K_h / copy          kv_in alike, with h2d
@@ -12,9 +12,12 @@ A load is the promotion alone. Where host memory is pinned the copies run by the
 meanwhile, so both together take ``max(load, context)``, and their sum elsewhere (``Costs.load``). But while the device
 gets memory for the context's KV cache the copies wait: ``beside = min(B_pinned / h2d_pinned, made + K_d / mapped)``
 where all of it is on the device. Where the host has a part in it, most copies are over before the host's memory is
-there. ``K_d`` and ``K_h`` are the parts of the KV cache on the device and on the host: of the whole cache, which is
-cleared, for a context, and of one sequence's state for the others, which goes layer by layer. Host memory for a KV
-cache is pinned where it can be.
+there. They wait, too, while a driver takes back the KV cache of the context before, ``F`` bytes: ``cleared =
+min(B_pinned / h2d_pinned, F / mapped)``. That is over where a new shell is opened in between.
+
+``K_d`` and ``K_h`` are the parts of the KV cache on the device and on the host: of the whole cache, which is cleared,
+for a context, and of one sequence's state for the others, which goes layer by layer. Host memory for a KV cache is
+pinned where it can be.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ __all__ = ["RELEASE", "TRANSFERS", "transfer"]
 
 _START, _PIECE = 5e-3, 0.8e-3  # seconds of one move, and of one piece's allocation or release by a GPU's driver
 _END = 15e-3  # seconds to end a context, with the queues and recorded graphs that a GPU has of it
-_MADE, _MAPPED = 8e-3, 600e9  # seconds to make a context on the device, and bytes a second of the KV cache's memory
+_MADE, _MAPPED = 8e-3, 600e9  # seconds to make a context on the device; bytes a second of memory got or given back
 _CARRIED, _COPIED = 0.2e-3, 25e-6  # seconds of one transfer, and of its copies of a layer
 _CONTEXT, _ARRANGE, _LAYER = 25e-3, 20e-3, 0.3e-3  # seconds of planning libllama's graphs
 RELEASE = 1e12
@@ -49,6 +52,7 @@ TRANSFERS: dict[Kind, tuple[Term, ...]] = {
         Term("pinned", "weights from the host store", "B", 0.2),
         Term("pageable", "weights from the mapped file", "B", 0.5),
         Term("beside", "weights copied while the context is made", "B", 1.0),
+        Term("cleared", "weights copied while the context before is cleared", "B", 1.0),
     ),
     Kind.CONTEXT: (
         Term("start", "one context", "s", 1.0),
@@ -75,7 +79,8 @@ def transfer(sides: Sides, roofline: Roofline, record: Record) -> Array:
     if kind is Kind.LOAD:
         pinned = size if record.pinned and roofline.h2d_pinned else 0
         times = [pinned / roofline.to_device(True), (size - pinned) / roofline.h2d_pageable]
-        return np.array([_START, record.pieces * _PIECE, *times, min(times[0], _making(record.placement))])
+        waits = _making(record.placement), record.freed / _MAPPED
+        return np.array([_START, record.pieces * _PIECE, *times, *(min(times[0], wait) for wait in waits)])
     if kind is Kind.UNLOAD:
         return np.array([_END, record.pieces * _PIECE, size / RELEASE])
     if kind is Kind.PIN:

@@ -57,10 +57,11 @@ def watch(wire: Wire, models: Collection[str], clock: Callable[[], float] = mono
     before, moved = dict[str, tuple[int, int]](), clock()
     while clock() - moved < _STILL:
         beat = wire.until(Beat)
-        if beat.stored != before:
+        there = not lacking(models, beat.stored)
+        if beat.stored != before or (there and beat.filling):  # an arena is locked in one piece, however long it takes
             before, moved = beat.stored, clock()
         yield beat.stored
-        if not lacking(models, beat.stored) and not beat.filling:
+        if there and not beat.filling:
             return
 
 

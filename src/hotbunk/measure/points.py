@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from hotbunk.costs.record import Kind, Record
 from hotbunk.placement import Placement
@@ -16,8 +17,8 @@ def moved(report: Loaded, before: Placement | None) -> Iterator[Record]:
     place = report.placement
     had = before.layers if before else 0
     if "promote" in report.steps and report.moved:
-        pieces, pinned = place.layers - had, report.pinned
-        yield Record(Kind.LOAD, place, report.steps["promote"], moved=report.moved, pieces=pieces, pinned=pinned)
+        load = Record(Kind.LOAD, place, report.steps["promote"], moved=report.moved, pieces=place.layers - had)
+        yield replace(load, freed=_freed(report, before), pinned=report.pinned)
     if "demote" in report.steps and before and place.layers < had:
         freed = before.device.total - place.device.total
         yield Record(Kind.UNLOAD, place, report.steps["demote"], moved=freed, pieces=had - place.layers)
@@ -41,3 +42,8 @@ def carried(report: Suspended | Resumed, place: Placement, tokens: int) -> Recor
     """Of a sequence's state, with so many tokens evaluated."""
     kind = Kind.KV_OUT if isinstance(report, Suspended) else Kind.KV_IN
     return Record(kind, place, report.seconds, tokens=tokens, moved=report.size, pinned=report.tier == "pinned")
+
+
+def _freed(report: Loaded, before: Placement | None) -> int:
+    """Bytes of a KV cache that the driver is still taking back: opening a shell takes longer than that."""
+    return before.device.kv if before and "context" in report.steps and "shell" not in report.steps else 0

@@ -68,6 +68,7 @@ def _rate(costs: Costs, parameter: Parameter) -> float:
         "stream": line.to_device(True) if line.streams else 0.0,
         "pinned": line.h2d_pinned or 0.0,
         "beside": line.h2d_pinned or 0.0,
+        "cleared": line.h2d_pinned or 0.0,
         "pageable": line.h2d_pageable,
         "pin": line.pin or 0.0,
         "device": line.to_host(True) if parameter.kind is Kind.KV_OUT else line.to_device(True),
@@ -101,7 +102,7 @@ def _sample(costs: Costs, kind: Kind, term: Term) -> Record:
         0 if side in ("host", "layer_host") else layers // 2 if term.name in ("cross", "carry", "arrange") else layers
     )
     sequences = 2 if term.name == "plan" else int(batch or 1)
-    return Record(kind, Placement(placed, 1, 1, part, part), 0.0, sequences, 1, moved=1, pieces=1)
+    return Record(kind, Placement(placed, 1, 1, part, part), 0.0, sequences, 1, moved=1, pieces=1, freed=1)
 
 
 def _place(parameter: Parameter) -> int:
