@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ from typing import Any
 import pytest
 
 from hotbunk.cli import main
+from hotbunk.cli.plan import survey
 from hotbunk.costs.dissect import dissect
 from hotbunk.costs.fingerprint import content
 from hotbunk.costs.record import Kind, Record
 from hotbunk.costs.store import Store
 from hotbunk.llama.gguf import read, stem
 from hotbunk.measure.machine import machine
-from hotbunk.measure.wire import worker
+from hotbunk.measure.wire import Wire, worker
 from hotbunk.placement import Placement
 
 OPTIONS = ("--context", 512, "--slots", 2, "--threads", 1)
@@ -25,6 +27,19 @@ OPTIONS = ("--context", 512, "--slots", 2, "--threads", 1)
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store") / "costs.sqlite"
+
+
+def killed_over(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
+    """No file at hand kills libllama: have the worker killed when it is asked of one."""
+    look: Callable[..., Any] = survey._look
+
+    def looked(wire: Wire, name: str, *arguments: Any, **options: Any) -> Any:
+        if name == model:
+            assert wire.process
+            wire.process.kill()
+        return look(wire, name, *arguments, **options)
+
+    monkeypatch.setattr(survey, "_look", looked)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +87,26 @@ def test_what_fits_together_and_what_a_switch_costs(outlook: dict[str, Any]) -> 
     assert (there["leaves"], there["comes"]) == (back["comes"], back["leaves"])
     parts = sum(there[name]["seconds"] for name in ("kv_out", "unload", "load", "kv_in"))
     assert there["total"]["seconds"] == pytest.approx(parts)
+
+
+def test_a_model_that_kills_the_worker_leaves_the_others_their_plan(
+    smollm2: Path,
+    experts: Path,
+    spare_device: str,
+    store: Path,
+    outlook: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    killed_over(monkeypatch, stem(experts))
+    where = ("--device", spare_device, "--store", store, "--json")
+    assert plan(monkeypatch, experts, smollm2, *OPTIONS, *where) == 1
+    said = capsys.readouterr()
+    assert [each["name"] for each in json.loads(said.out)["models"]] == [stem(smollm2)]
+    assert said.err.splitlines()[-1].startswith(f"hotbunk: error: {stem(experts)}: the worker ended with status -9")
+    killed_over(monkeypatch, stem(smollm2))
+    assert plan(monkeypatch, experts, smollm2, *OPTIONS, *where) == 1
+    assert "hotbunk: error: " in capsys.readouterr().err
 
 
 def test_crossovers(outlook: dict[str, Any]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hotbunk.costs.anatomy import Anatomy
@@ -20,7 +21,7 @@ from hotbunk.measure.machine import machine as fingerprint
 from hotbunk.measure.wire import Died, Wire, worker
 from hotbunk.models import CONTEXT
 from hotbunk.placement import Placement
-from hotbunk.worker.protocol import Open, Opened, Predict, Predicted
+from hotbunk.worker.protocol import Hello, Open, Opened, Predict, Predicted
 
 __all__ = ["Survey", "survey"]
 
@@ -65,22 +66,14 @@ def survey(
 
     Raises:
         ConfigError: there is no such file, a model fits the budget in no way, or the store cannot be used.
-        EngineError: there is no such device, or the worker died.
+        EngineError: there is no such device.
         UnusableModel: no model can be used.
     """
     files = _named(file for path in paths for file in gguf.find([path]))
     with Store(store) as kept:
-        with worker(device, threads) as wire:
-            hello, here = wire.hello, fingerprint(wire.hello)
-            limit = hello.memory_free if budget is None else budget
-            models, failed = list[_Model](), list[str]()
-            for name, path in files.items():
-                try:
-                    models.append(_look(wire, name, path, context, slots, limit))
-                except Died:
-                    raise
-                except (EngineError, UnusableModel) as error:
-                    failed.append(f"{name}: {error}")
+        look = partial(_look, context=context, slots=slots, budget=budget)
+        hello, models, failed = _seen(files, device, threads, look)
+        here, limit = fingerprint(hello), _limit(hello, budget)
         if not models:
             raise UnusableModel("; ".join(failed))
         length = prompt or min(1000, min(place.context for model in models for place in model.placements) // 2)
@@ -104,14 +97,41 @@ def _named(files: Iterable[Path]) -> dict[str, Path]:
     return names
 
 
-def _look(wire: Wire, name: str, path: Path, context: int | None, slots: int, budget: int) -> _Model:
+def _seen(
+    files: Mapping[str, Path], device: str, threads: int | None, look: Callable[[Wire, str, Path], _Model]
+) -> tuple[Hello, list[_Model], list[str]]:
+    """Those that can be used, and a sentence for each other; where a worker dies over one, another one goes on."""
+    models, failed, left = list[_Model](), list[str](), list(files)
+    while True:
+        begun = len(left)
+        try:
+            with worker(device, threads) as wire:
+                while left:
+                    name = left.pop(0)
+                    try:
+                        models.append(look(wire, name, files[name]))
+                    except (EngineError, UnusableModel) as error:
+                        failed.append(f"{name}: {error}")
+                        if isinstance(error, Died):
+                            raise
+                return wire.hello, models, failed
+        except Died:
+            if len(left) == begun:  # it was none of the models' fault
+                raise
+
+
+def _limit(hello: Hello, budget: int | None) -> int:
+    return hello.memory_free if budget is None else budget
+
+
+def _look(wire: Wire, name: str, path: Path, context: int | None, slots: int, budget: int | None) -> _Model:
     facts = gguf.read(path)
     anatomy = dissect(facts, name)
     opened = wire.ask(Open(name, str(path)), Opened)
     length = context or min(opened.context, CONTEXT)
     places = list(_places(wire, anatomy, length, slots))
-    if min(place.device.total for place in places) <= budget:
-        places.append(_ask(wire, Predict(name, length, slots, budget=budget)))  # the largest that fits
+    if min(place.device.total for place in places) <= (limit := _limit(wire.hello, budget)):
+        places.append(_ask(wire, Predict(name, length, slots, budget=limit)))  # the largest that fits
     return _Model(name, content(facts.files), anatomy, tuple(dict.fromkeys(places)))
 
 
