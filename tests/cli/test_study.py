@@ -188,10 +188,12 @@ def test_a_break_keeps_what_was_measured_and_the_rest_follows(
     assert "interrupted: what was measured is kept; the same command with --resume goes on" in rest
     assert "Traceback" not in rest
     assert (tmp_path / "summary.txt").exists()
+    assert Results(tmp_path).notes == {"tiny: concurrency": "broken off; --resume goes on with it"}
     kept = Results(tmp_path).rows("concurrency")
     assert len(kept) in (4, 6)  # the third may have been done just then
     ended = hotbunk(*command, "--resume")
     assert ended.status == 0, ended.said
+    assert Results(tmp_path).notes == {}
     rows = Results(tmp_path).rows("concurrency")
     assert rows[: len(kept)] == kept
     assert sorted((row["layers"], row["sequences"]) for row in rows) == [

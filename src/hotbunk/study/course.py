@@ -110,6 +110,15 @@ class Study:
     def _note(self, about: str, left: int) -> None:
         self.results.note(about, f"no time for {left} points; --resume goes on with them" if left else "")
 
+    @contextmanager
+    def _followed(self, about: str) -> Iterator[None]:
+        """An experiment that may be broken off: what was said of it before does not hold any more."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.results.note(about, "broken off; --resume goes on with it")
+            raise
+
     def _refuse(self, about: str, error: HotbunkError, among: list[str]) -> None:
         if (sentence := f"{about}: {error}") not in among:
             among.append(sentence)
@@ -121,7 +130,9 @@ class Study:
             # before the bus is measured: an RPC device serves one at a time
             with worker(self.device, self.threads) as wire:
                 check_in(self.results, wire.hello)
-            self._note("bus", bus.measure(self.device, self.results, clock, self.say, sizes, self.extent.repeats))
+            with self._followed("bus"):
+                left = bus.measure(self.device, self.results, clock, self.say, sizes, self.extent.repeats)
+            self._note("bus", left)
         except EngineError as error:
             self._refuse("bus", error, self.failed)
 
@@ -148,7 +159,9 @@ class Study:
     def _experiment(self, name: str, opened: Stage, model: str, clock: Clock, impossible: list[str]) -> None:
         about = f"{model}: {name}"
         try:
-            self._note(about, self._alone(name, opened, model, clock))
+            with self._followed(about):
+                left = self._alone(name, opened, model, clock)
+            self._note(about, left)
         except Impossible as error:
             self._refuse(about, error, impossible)
 
@@ -171,7 +184,8 @@ class Study:
                 with self._stage(found, *options) as opened:
                     if way == "fast":
                         self._waited(opened)
-                    left = preemption.measure(opened, pair, way, *to, wanted.points, wanted.run, wanted.repeats)
+                    with self._followed(about):
+                        left = preemption.measure(opened, pair, way, *to, wanted.points, wanted.run, wanted.repeats)
                 self._note(about, left)
             except (EngineError, UnusableModel) as error:
                 self._refuse(about, error, impossible if isinstance(error, Impossible) else self.failed)
