@@ -26,7 +26,7 @@ from hotbunk.worker.protocol import (
     Unloaded,
 )
 
-__all__ = ["LOADS", "Probes", "halvings", "timing"]
+__all__ = ["LOADS", "WARMED", "Probes", "halvings", "timing"]
 
 _STEPS, _MOST = 8, 40
 _LONG = 0.25  # seconds: a median of fewer steps than that takes for usual what a busy host does for a moment
@@ -35,6 +35,8 @@ _WARM = 2  # steps before them: libllama plans its graphs at the first
 _SPARE = 16  # steps that a worker may be ahead of what this process has read, for each number of sequences
 _PROMPT = 16  # tokens of the shortest prompt that tells of prefills: fewer are evaluated like a decode step
 _CARRIES = 5  # times that a state goes out and in
+WARMED = 16
+"""Tokens of the prompt that follows a move."""
 LOADS = 5
 """Times that a model is loaded for a point."""
 
@@ -197,7 +199,7 @@ class Probes:
         return place
 
     def _warm(self) -> None:
-        number = self._wire.start(self.model, prompt(16), _WARM)
+        number = self._wire.start(self.model, prompt(WARMED), _WARM)
         self._wire.finish(number)
 
 

@@ -20,10 +20,10 @@ from statistics import fmean
 
 from hotbunk.costs.model import Costs
 from hotbunk.costs.record import Kind, Record
-from hotbunk.measure.probes import LOADS, halvings, timing
+from hotbunk.measure.probes import LOADS, WARMED, halvings, timing
 from hotbunk.placement import Placement
 
-__all__ = ["AIMS", "Point", "choose", "enough", "grid", "halved", "held_out"]
+__all__ = ["AIMS", "HELD", "Point", "choose", "cost", "enough", "grid", "halved", "held_out", "moving"]
 
 AIMS = {Kind.DECODE: 0.05, Kind.PREFILL: 0.10, Kind.LOAD: 0.10, Kind.KV_OUT: 0.10, Kind.KV_IN: 0.10}
 """Mean absolute relative error at which a kind is known well enough."""
@@ -32,7 +32,7 @@ _RESIDENCIES = (1.0, 0.0, 0.5, 0.9, 0.75, 0.25, 0.97)
 _TOKENS = (64, 512, 2048, 4096, 8192, 16384, 32768)
 _SEQUENCES = (1, 2, 4, 8, 16, 32)
 _JUDGED = 3  # held-out points of a kind before its error is believed
-_MOVE = 0.5  # seconds that a move takes besides its own time: warming up, planning graphs
+_MOVE = 0.1  # seconds that a move takes besides its own time and that of warming up: planning graphs, telling of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +112,22 @@ def cost(costs: Costs, point: Point, standing: Placement | None) -> float:
     """Seconds that measuring it will take, getting there included."""
     place = point.placement
     if point.kind is Kind.LOAD:
-        return LOADS * (costs.load(place).seconds + _MOVE)
-    seconds = 0.01 if place == standing else costs.load(place).seconds + _MOVE
+        return LOADS * (moving(costs, None, place) + moving(costs, place, None))
+    seconds = moving(costs, standing, place)
     prefill = costs.prefill(place, point.tokens).seconds
     if point.kind is Kind.DECODE:
         steps = [costs.decode(place, [point.tokens] * each.sequences).seconds for each in halved(point)]
         return seconds + point.sequences * prefill + sum(map(timing, steps))
     return seconds + prefill
+
+
+def moving(costs: Costs, standing: Placement | None, place: Placement | None) -> float:
+    """Seconds until it stands so, and is warm; None: not on the device."""
+    if place == standing:
+        return 0.01
+    if place is None:
+        return costs.unload(standing).seconds if standing else 0.0
+    return costs.load(place, standing).seconds + costs.prefill(place, WARMED).seconds + _MOVE
 
 
 def halved(point: Point) -> list[Point]:

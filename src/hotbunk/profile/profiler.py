@@ -18,7 +18,7 @@ from hotbunk.errors import OutOfMemory
 from hotbunk.measure.probes import LOADS, Probes
 from hotbunk.measure.wire import Outrun
 from hotbunk.placement import Placement
-from hotbunk.profile.design import AIMS, HELD, Point, choose, cost, enough, grid, halved, held_out
+from hotbunk.profile.design import AIMS, HELD, Point, choose, cost, enough, grid, halved, held_out, moving
 
 __all__ = ["Profiler", "Progress"]
 
@@ -159,9 +159,9 @@ class Profiler:
     def _measured(self, point: Point, done: int, judging: float) -> list[Record]:
         """Measure a point; what judges has to be surer than what is judged, and may take ``judging`` seconds for it."""
         probes, place, loads = self._probes, point.placement, 1
-        before = probes.standing.layers if probes.standing else 0
-        if place.layers > before and self._held(Kind.LOAD, point, done):
-            there_and_back = 2 * cost(self.costs, Point(Kind.LOAD, place), None) / LOADS
+        before = probes.standing
+        if place.layers > (before.layers if before else 0) and self._held(Kind.LOAD, point, done):
+            there_and_back = moving(self.costs, before, place) + moving(self.costs, place, before)
             loads = _times(LOADS, judging / there_and_back)
         records = probes.reload(place) if point.kind is Kind.LOAD else probes.stand(place, loads)
         match point.kind:
