@@ -6,7 +6,7 @@ import pytest
 
 from hotbunk.costs.model import Costs
 from hotbunk.costs.record import Kind, Record
-from hotbunk.profile.design import AIMS, choose, cost, enough, grid, held_out, worth
+from hotbunk.profile.design import AIMS, choose, cost, enough, grid, held_out, moving, worth
 from tests.costs.test_model import LARGE, MACHINE, place
 
 PLACED = {layers: place(LARGE, layers, slots=8) for layers in range(38)}
@@ -51,6 +51,13 @@ def test_staying_is_cheaper_than_moving_and_nothing_is_begun_that_cannot_end() -
     chosen = choose(PRIOR, points(), None, 1.0)
     assert chosen and cost(PRIOR, chosen, None) <= 1.0
     assert choose(PRIOR, points(), None, 0.001) is None
+
+
+def test_a_move_costs_what_the_layers_take_that_it_moves() -> None:
+    most, all_of_it = PLACED[33], PLACED[37]
+    assert moving(PRIOR, most, all_of_it) < moving(PRIOR, None, all_of_it)
+    assert moving(PRIOR, all_of_it, all_of_it) < moving(PRIOR, all_of_it, None) < moving(PRIOR, all_of_it, most)
+    assert moving(PRIOR, None, None) == moving(PRIOR, most, most)
 
 
 def test_what_is_held_out_is_drawn_at_random_but_the_same_for_the_same_dice() -> None:
