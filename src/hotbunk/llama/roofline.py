@@ -31,7 +31,7 @@ _F32 = 0
 _WIDTH, _COLUMNS, _STREAMED = 4096, 512, 32
 _HEADS, _KV_HEADS, _HEAD, _CACHED = 32, 8, 128, 4096  # attention as 8B models have it, to so many tokens
 _CHAIN = 200  # tiny operations in a row
-_ROUNDS = 4
+_ROUNDS = 2
 _DESCRIBED = 1 << 20  # bytes that a graph's description may take
 _FILL = 0x11  # as bytes of any type it makes small, ordinary numbers
 
@@ -74,7 +74,7 @@ class _Extent:
 
 _EXTENTS = {
     "gpu": _Extent(1 << 30, 4096, 8, 1 << 28, 3),
-    "cpu": _Extent(1 << 28, 1024, 1, 1 << 26, 3),
+    "cpu": _Extent(1 << 28, 1024, 1, 1 << 26, 2),
     "quick": _Extent(1 << 26, 256, 1, 1 << 24, 1),
 }
 
