@@ -33,9 +33,9 @@ def fill(
 ) -> dict[str, Filled]:
     """Wait until the models' weights are in the host store, and the arena is locked, if the device has a use for them.
 
-    Pinning goes on in the background and would disturb what is measured meanwhile: the driver that locks an arena of
-    some gigabytes keeps all copies waiting for a quarter of a second. Beats come twice a second, so how fast it went is
-    told only of models that took more than a few of them. What does not fit stays out.
+    Pinning goes on in the background and would disturb what is measured meanwhile, most of all the copies. Beats come
+    twice a second, so how fast it went is told only of models that took more than a few of them. What does not fit
+    stays out.
     """
     if wire.until(Beat).free < 0:  # only devices with pinned memory tell
         return {}
