@@ -27,9 +27,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from time import monotonic
 
@@ -37,6 +35,7 @@ from judged import FEW, FULL, PRIOR, QUICK, SHORT, judge
 from records import Measured
 from records import write as write_records
 from report import Report
+from shaped import write_all
 
 from hotbunk.costs.model import Costs
 from hotbunk.costs.record import Record
@@ -44,7 +43,7 @@ from hotbunk.costs.store import Store
 from hotbunk.errors import HotbunkError
 from hotbunk.study.results import Results
 from hotbunk.study.shapes import Shape, named
-from hotbunk.study.write import size, write
+from hotbunk.study.write import size
 from hotbunk.worker.machine import cores
 
 LEGS = ((32768, 2), (2048, 32))
@@ -142,7 +141,7 @@ def _measured(run: Run, shapes: dict[str, Shape], arguments: argparse.Namespace)
 
 
 def _write(run: Run, folder: Path, shapes: dict[str, Shape]) -> dict[str, Path]:
-    """All models that the disk holds at once, each by a process of its own."""
+    """All models that the disk holds at once."""
     free, files = shutil.disk_usage(folder).free - MARGIN, dict[str, Path]()
     for name, shape in shapes.items():
         if (needed := size(shape, shape.type)) > free:
@@ -151,9 +150,7 @@ def _write(run: Run, folder: Path, shapes: dict[str, Shape]) -> dict[str, Path]:
         free -= needed
         files[name] = folder / f"{name}.gguf"
         run.report.say(f"{name}: {needed / 1e9:.2f} GB, {shape.type}")
-    with ProcessPoolExecutor(min(cores(), len(files) or 1), get_context("spawn")) as pool:
-        list(pool.map(write, files.values(), [shapes[name] for name in files]))
-    os.sync()  # or the machine would be busy with that while it is measured
+    write_all({path: shapes[name] for name, path in files.items()})
     return files
 
 

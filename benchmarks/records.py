@@ -1,7 +1,7 @@
 """Measurements of models' costs as a small text file: what a profile has in its store, without what can be worked out.
 
 The first line is the machine's roofline, as JSON; then CSV, a row for each record. Placements have only their layers,
-context and slots: their bytes are priced anew, by formula. What is not among a file's columns was not told then.
+context and slots: their bytes are priced anew, by formula. Files from before ``freed`` was told have no such column.
 """
 
 from __future__ import annotations
@@ -78,12 +78,13 @@ def _models(rows: list[dict[str, str]]) -> Iterator[tuple[str, Measured]]:
 
 
 def _record(anatomy: Anatomy, row: Mapping[str, str]) -> Record:
+    row = {"freed": "0", **row}
     place = price(anatomy, int(row["layers"]), int(row["context"]), int(row["slots"]))
     return Record(
         Kind(row["kind"]),
         place,
         float(row["seconds"]),
-        **{name: int(row.get(name, 0)) for name in _WHAT},
+        **{name: int(row[name]) for name in _WHAT},
         pinned=row["pinned"] == "1",
         check=row["check"] == "1",
     )

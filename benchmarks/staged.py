@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from dataclasses import replace
 from pathlib import Path
+
+from shaped import write_all
 
 from hotbunk.cli.bench.server import Server
 from hotbunk.outcomes import Run
 from hotbunk.replay.client import Endpoint
 from hotbunk.replay.prompts import Prompts
 from hotbunk.replay.replay import Replay
-from hotbunk.study.shapes import named
-from hotbunk.study.write import write
+from hotbunk.study.shapes import Shape, named
 from hotbunk.traces import Trace
 from hotbunk.units import parse_size
-from hotbunk.worker.machine import cores
 
 __all__ = ["PROMPTS", "parser", "replayed", "written"]
 
@@ -52,21 +50,18 @@ def parser(about: str, seconds: float) -> argparse.ArgumentParser:
 def written(folder: Path, models: str, scale: float, blocks: int | None) -> dict[str, Path]:
     """The files of ``models`` (SHAPE:TYPE, with commas between) by the names that servers give them.
 
-    Those that are not there yet are written, all at once, each by a process of its own.
+    Those that are not there yet are written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files, missing = {}, {}
+    files, missing = dict[str, Path](), dict[Path, Shape]()
     for each in models.split(","):
         shape, _, kind = each.partition(":")
         name = f"{shape}-{kind.lower()}".removesuffix("-")
         files[name] = path = folder / f"{name}.gguf"
         if not path.exists():
-            missing[path] = named(shape).scaled(scale).cut(blocks), kind or None
-    if not missing:
-        return files
-    with ProcessPoolExecutor(min(cores(), len(missing)), get_context("spawn")) as pool:
-        list(pool.map(write, missing, *zip(*missing.values(), strict=True)))
-    os.sync()  # or the machine would be busy with that while it is measured
+            made = named(shape).scaled(scale).cut(blocks)
+            missing[path] = replace(made, type=kind or made.type)
+    write_all(missing)
     return files
 
 

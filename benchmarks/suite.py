@@ -15,9 +15,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import exact
@@ -25,10 +23,10 @@ import moving
 import serving
 import speed
 from report import Report, Run
+from shaped import write_all
 
 from hotbunk.cli.bench.rival import find
 from hotbunk.study.shapes import SHAPES
-from hotbunk.study.write import write
 from hotbunk.worker.machine import cores
 
 _EIGHT = replace(SHAPES["qwen3-8b"], architecture="llama")
@@ -90,10 +88,8 @@ def _try(run: Run, point: str) -> None:
 
 
 def _write(folder: Path, scale: float) -> dict[str, Path]:
-    """All models at once, each by a process of its own."""
     files = {name: folder / f"{name}.gguf" for name in MODELS}
-    with ProcessPoolExecutor(min(cores(), len(files)), get_context("spawn")) as pool:
-        list(pool.map(write, files.values(), [shape.scaled(scale) for shape in MODELS.values()]))
+    write_all({path: MODELS[name].scaled(scale) for name, path in files.items()})
     return files
 
 

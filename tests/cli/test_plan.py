@@ -29,12 +29,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store") / "costs.sqlite"
 
 
-def killed_over(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
-    """No file at hand kills libllama: have the worker killed when it is asked of one."""
+def killed_over(monkeypatch: pytest.MonkeyPatch, *models: str) -> None:
+    """No file at hand kills libllama: have the worker killed when it is asked of one of these."""
     look: Callable[..., Any] = survey._look
 
     def looked(wire: Wire, name: str, *arguments: Any, **options: Any) -> Any:
-        if name == model:
+        if name in models:
             assert wire.process
             wire.process.kill()
         return look(wire, name, *arguments, **options)
@@ -104,9 +104,11 @@ def test_a_model_that_kills_the_worker_leaves_the_others_their_plan(
     said = capsys.readouterr()
     assert [each["name"] for each in json.loads(said.out)["models"]] == [stem(smollm2)]
     assert said.err.splitlines()[-1].startswith(f"hotbunk: error: {stem(experts)}: the worker ended with status -9")
-    killed_over(monkeypatch, stem(smollm2))
+    killed_over(monkeypatch, stem(experts), stem(smollm2))
     assert plan(monkeypatch, experts, smollm2, *OPTIONS, *where) == 1
-    assert "hotbunk: error: " in capsys.readouterr().err
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("hotbunk: error: ")
+    assert all(f"{stem(file)}: the worker ended" in last for file in (experts, smollm2))
 
 
 def test_crossovers(outlook: dict[str, Any]) -> None:

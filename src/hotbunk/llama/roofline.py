@@ -3,7 +3,7 @@
 ``python -m hotbunk.llama.roofline --device CUDA0 --threads 15`` prints it as JSON. Each rate is the best of a few
 evaluations of one libggml graph, on memory that no cache holds: products of weights with one vector (reading), with
 512 (multiplying), attention of one token to a KV cache (attending), chains of tiny operations (launching). All of them
-are gone through more than once, so that a machine that is busy for a moment does not count as a slow one.
+are gone through twice, so that a machine that is busy for a moment does not count as a slow one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _F32 = 0
 _WIDTH, _COLUMNS, _STREAMED = 4096, 512, 32
 _HEADS, _KV_HEADS, _HEAD, _CACHED = 32, 8, 128, 4096  # attention as 8B models have it, to so many tokens
 _CHAIN = 200  # tiny operations in a row
-_ROUNDS = 2
+_PASSES, _ROUNDS = 2, 2
 _DESCRIBED = 1 << 20  # bytes that a graph's description may take
 _FILL = 0x11  # as bytes of any type it makes small, ordinary numbers
 
@@ -60,22 +60,18 @@ _address = bind(base, "ggml_backend_reg_get_proc_address", Pointer, Pointer, C.c
 
 @dataclass(frozen=True, slots=True)
 class _Extent:
-    """How much to read (bytes), how many rows to multiply with, and how often: enough to time, little to wait for.
-
-    ``passes``: times that all rates are measured.
-    """
+    """How much to read (bytes), how many rows to multiply with, and how often: enough to time, little to wait for."""
 
     read: int
     rows: int
     times: int
     bus: int
-    passes: int
 
 
 _EXTENTS = {
-    "gpu": _Extent(1 << 30, 4096, 8, 1 << 28, 3),
-    "cpu": _Extent(1 << 28, 1024, 1, 1 << 26, 2),
-    "quick": _Extent(1 << 26, 256, 1, 1 << 24, 1),
+    "gpu": _Extent(1 << 30, 4096, 8, 1 << 28),
+    "cpu": _Extent(1 << 28, 1024, 1, 1 << 26),
+    "quick": _Extent(1 << 26, 256, 1, 1 << 24),
 }
 
 
@@ -92,7 +88,7 @@ class _Bench:
 
     def side(self) -> dict[str, Any]:
         """Rates of this side, as ``costs.roofline.Side`` has them: of each the best of all passes."""
-        passes = [self._rates() for _ in range(self._extent.passes)]
+        passes = [self._rates() for _ in range(_PASSES)]
         best = {name: min(rates[name] for rates in passes) for name in ("launch", "overhead")}
         for name in ("read", "multiply"):
             best[name] = {kind: max(rates[name][kind] for rates in passes) for kind in passes[0][name]}

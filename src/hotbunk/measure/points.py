@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from hotbunk.costs.record import Kind, Record
 from hotbunk.placement import Placement
@@ -17,8 +16,15 @@ def moved(report: Loaded, before: Placement | None) -> Iterator[Record]:
     place = report.placement
     had = before.layers if before else 0
     if "promote" in report.steps and report.moved:
-        load = Record(Kind.LOAD, place, report.steps["promote"], moved=report.moved, pieces=place.layers - had)
-        yield replace(load, freed=_freed(report, before), pinned=report.pinned)
+        yield Record(
+            Kind.LOAD,
+            place,
+            report.steps["promote"],
+            moved=report.moved,
+            pieces=place.layers - had,
+            freed=_freed(report, before),
+            pinned=report.pinned,
+        )
     if "demote" in report.steps and before and place.layers < had:
         freed = before.device.total - place.device.total
         yield Record(Kind.UNLOAD, place, report.steps["demote"], moved=freed, pieces=had - place.layers)

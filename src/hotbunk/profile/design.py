@@ -23,7 +23,19 @@ from hotbunk.costs.record import Kind, Record
 from hotbunk.measure.probes import LOADS, WARMED, halvings, timing
 from hotbunk.placement import Placement
 
-__all__ = ["AIMS", "HELD", "Point", "choose", "cost", "enough", "grid", "halved", "held_out", "moving"]
+__all__ = [
+    "AIMS",
+    "HELD",
+    "Point",
+    "choose",
+    "cost",
+    "enough",
+    "grid",
+    "halved",
+    "held_out",
+    "moving",
+    "there_and_back",
+]
 
 AIMS = {Kind.DECODE: 0.05, Kind.PREFILL: 0.10, Kind.LOAD: 0.10, Kind.KV_OUT: 0.10, Kind.KV_IN: 0.10}
 """Mean absolute relative error at which a kind is known well enough."""
@@ -112,7 +124,7 @@ def cost(costs: Costs, point: Point, standing: Placement | None) -> float:
     """Seconds that measuring it will take, getting there included."""
     place = point.placement
     if point.kind is Kind.LOAD:
-        return LOADS * (moving(costs, None, place) + moving(costs, place, None))
+        return LOADS * there_and_back(costs, None, place)
     seconds = moving(costs, standing, place)
     prefill = costs.prefill(place, point.tokens).seconds
     if point.kind is Kind.DECODE:
@@ -121,12 +133,18 @@ def cost(costs: Costs, point: Point, standing: Placement | None) -> float:
     return seconds + prefill
 
 
+def there_and_back(costs: Costs, standing: Placement | None, place: Placement) -> float:
+    """Seconds to move it, and back to where it stands."""
+    return moving(costs, standing, place) + moving(costs, place, standing)
+
+
 def moving(costs: Costs, standing: Placement | None, place: Placement | None) -> float:
     """Seconds until it stands so, and is warm; None: not on the device."""
     if place == standing:
         return 0.01
     if place is None:
-        return costs.unload(standing).seconds if standing else 0.0
+        assert standing
+        return costs.unload(standing).seconds
     return costs.load(place, standing).seconds + costs.prefill(place, WARMED).seconds + _MOVE
 
 

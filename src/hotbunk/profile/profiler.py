@@ -18,7 +18,7 @@ from hotbunk.errors import OutOfMemory
 from hotbunk.measure.probes import LOADS, Probes
 from hotbunk.measure.wire import Outrun
 from hotbunk.placement import Placement
-from hotbunk.profile.design import AIMS, HELD, Point, choose, cost, enough, grid, halved, held_out, moving
+from hotbunk.profile.design import AIMS, HELD, Point, choose, cost, enough, grid, halved, held_out, there_and_back
 
 __all__ = ["Profiler", "Progress"]
 
@@ -161,8 +161,7 @@ class Profiler:
         probes, place, loads = self._probes, point.placement, 1
         before = probes.standing
         if place.layers > (before.layers if before else 0) and self._held(Kind.LOAD, point, done):
-            there_and_back = moving(self.costs, before, place) + moving(self.costs, place, before)
-            loads = _times(LOADS, judging / there_and_back)
+            loads = _times(LOADS, judging / there_and_back(self.costs, before, place))
         records = probes.reload(place) if point.kind is Kind.LOAD else probes.stand(place, loads)
         match point.kind:
             case Kind.DECODE:

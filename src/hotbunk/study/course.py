@@ -107,17 +107,14 @@ class Study:
                 continue
             task.do(clock.part(task.weight / sum(each.weight for each in tasks[number:])))
 
-    def _note(self, about: str, left: int) -> None:
-        self.results.note(about, f"no time for {left} points; --resume goes on with them" if left else "")
-
-    @contextmanager
-    def _followed(self, about: str) -> Iterator[None]:
-        """An experiment that may be broken off: what was said of it before does not hold any more."""
+    def _made(self, about: str, measure: Callable[[], int]) -> None:
+        """Have an experiment made, and note what is left of it; what was said of it before does not hold any more."""
         try:
-            yield
+            left = measure()
         except KeyboardInterrupt:
             self.results.note(about, "broken off; --resume goes on with it")
             raise
+        self.results.note(about, f"no time for {left} points; --resume goes on with them" if left else "")
 
     def _refuse(self, about: str, error: HotbunkError, among: list[str]) -> None:
         if (sentence := f"{about}: {error}") not in among:
@@ -130,9 +127,8 @@ class Study:
             # before the bus is measured: an RPC device serves one at a time
             with worker(self.device, self.threads) as wire:
                 check_in(self.results, wire.hello)
-            with self._followed("bus"):
-                left = bus.measure(self.device, self.results, clock, self.say, sizes, self.extent.repeats)
-            self._note("bus", left)
+            to = self.device, self.results, clock, self.say
+            self._made("bus", lambda: bus.measure(*to, sizes, self.extent.repeats))
         except EngineError as error:
             self._refuse("bus", error, self.failed)
 
@@ -159,9 +155,7 @@ class Study:
     def _experiment(self, name: str, opened: Stage, model: str, clock: Clock, impossible: list[str]) -> None:
         about = f"{model}: {name}"
         try:
-            with self._followed(about):
-                left = self._alone(name, opened, model, clock)
-            self._note(about, left)
+            self._made(about, lambda: self._alone(name, opened, model, clock))
         except Impossible as error:
             self._refuse(about, error, impossible)
 
@@ -184,9 +178,8 @@ class Study:
                 with self._stage(found, *options) as opened:
                     if way == "fast":
                         self._waited(opened)
-                    with self._followed(about):
-                        left = preemption.measure(opened, pair, way, *to, wanted.points, wanted.run, wanted.repeats)
-                self._note(about, left)
+                    rest = *to, wanted.points, wanted.run, wanted.repeats
+                    self._made(about, lambda: preemption.measure(opened, pair, way, *rest))
             except (EngineError, UnusableModel) as error:
                 self._refuse(about, error, impossible if isinstance(error, Impossible) else self.failed)
 

@@ -72,7 +72,9 @@ def survey(
     files = _named(file for path in paths for file in gguf.find([path]))
     with Store(store) as kept:
         look = partial(_look, context=context, slots=slots, budget=budget)
-        hello, models, failed = _seen(files, device, threads, look)
+        hello, seen = _seen(files, device, threads, look)
+        models = [each for each in seen if isinstance(each, _Model)]
+        failed = tuple(each for each in seen if isinstance(each, str))
         here, limit = fingerprint(hello), _limit(hello, budget)
         if not models:
             raise UnusableModel("; ".join(failed))
@@ -83,7 +85,7 @@ def survey(
         candidates = tuple(_candidate(kept, here, roofline, model) for model in models)
         notes = tuple(kept.near(here, each.fingerprint, each.name) for each in models)
     said = tuple(filter(None, notes))
-    return Survey(hello.description, hello.threads, limit, length, candidates, said, tuple(failed))
+    return Survey(hello.description, hello.threads, limit, length, candidates, said, failed)
 
 
 def _named(files: Iterable[Path]) -> dict[str, Path]:
@@ -99,25 +101,30 @@ def _named(files: Iterable[Path]) -> dict[str, Path]:
 
 def _seen(
     files: Mapping[str, Path], device: str, threads: int | None, look: Callable[[Wire, str, Path], _Model]
-) -> tuple[Hello, list[_Model], list[str]]:
-    """Those that can be used, and a sentence for each other; where a worker dies over one, another one goes on."""
-    models, failed, left = list[_Model](), list[str](), list(files)
+) -> tuple[Hello, list[_Model | str]]:
+    """Each model, or a sentence why it cannot be used; where a worker dies over one, another one goes on."""
+    seen, left = list[_Model | str](), list(files)
     while True:
-        begun = len(left)
+        name = ""
         try:
             with worker(device, threads) as wire:
                 while left:
                     name = left.pop(0)
-                    try:
-                        models.append(look(wire, name, files[name]))
-                    except (EngineError, UnusableModel) as error:
-                        failed.append(f"{name}: {error}")
-                        if isinstance(error, Died):
-                            raise
-                return wire.hello, models, failed
-        except Died:
-            if len(left) == begun:  # it was none of the models' fault
+                    seen.append(_tried(name, partial(look, wire, name, files[name])))
+                return wire.hello, seen
+        except Died as died:
+            if not name:  # it was none of the models' fault
                 raise
+            seen.append(f"{name}: {died}")
+
+
+def _tried(name: str, look: Callable[[], _Model]) -> _Model | str:
+    try:
+        return look()
+    except Died:
+        raise
+    except (EngineError, UnusableModel) as error:
+        return f"{name}: {error}"
 
 
 def _limit(hello: Hello, budget: int | None) -> int:
