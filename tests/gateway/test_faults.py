@@ -147,8 +147,10 @@ def test_a_generation_that_fails_in_a_stream(web: httpx.Client, url: str, fake: 
 
 def test_an_unexpected_exception(web: httpx.Client, fake: Fake, caplog: pytest.LogCaptureFixture) -> None:
     fake.refuse = KeyError("secret")
-    error = _error(web.post("/v1/chat/completions", json=CHAT), 500)
+    answer = web.post("/v1/chat/completions", json=CHAT)
+    error = _error(answer, 500)
     assert error["code"] == "internal_error" and "secret" not in error["message"]
+    assert answer.headers["connection"] == "close"  # a client that sent its next request there would lose it
     # the server logs it after it has answered
     assert _soon(lambda: any(each.exc_info and "secret" in str(each.exc_info[1]) for each in caplog.records))
 

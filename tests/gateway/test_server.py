@@ -1,9 +1,13 @@
 """The server itself: ports that are taken, and how it ends."""
 
+import contextlib
+import http.client
 import os
+import select
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -46,33 +50,49 @@ def test_an_address_is_a_url() -> None:
         assert address(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
+@pytest.fixture
+def program(smollm2: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process that serves what hangs, and its address."""
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join([str(root), str(root / "src")])
+    command = [sys.executable, "-c", PROGRAM, str(smollm2)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path}) as process:
+        assert process.stdout is not None
+        yield process, process.stdout.readline().strip()
+        process.kill()
+
+
+def _ended(process: subprocess.Popen[str]) -> bool:
+    assert process.stdout is not None
+    return process.stdout.readline() == "quiet\n" and process.wait() == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_it_and_lets_the_caller_go_on(smollm2: Path, number: signal.Signals) -> None:
-    root = Path(__file__).parents[2]
-    path = os.pathsep.join([str(root), str(root / "src")])
-    command = [sys.executable, "-c", PROGRAM, str(smollm2)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path}) as process:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        assert httpx.get(f"{url}/healthz").status_code == 200
-        process.send_signal(number)
-        assert process.stdout.readline() == "quiet\n"
-        assert process.wait() == 0
+def test_a_signal_stops_it_and_lets_the_caller_go_on(
+    program: tuple[subprocess.Popen[str], str], number: signal.Signals
+) -> None:
+    process, url = program
+    assert httpx.get(f"{url}/healthz").status_code == 200
+    process.send_signal(number)
+    assert _ended(process)
 
 
-def test_a_second_signal_does_not_wait_for_running_answers(smollm2: Path) -> None:
-    root = Path(__file__).parents[2]
-    path = os.pathsep.join([str(root), str(root / "src")])
-    command = [sys.executable, "-c", PROGRAM, str(smollm2)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path}) as process:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        body = {"model": "smol", "prompt": "x", "stream": True}
-        with httpx.stream("POST", f"{url}/v1/completions", json=body) as answer:
-            lines = answer.iter_lines()
-            next(lines)
-            process.send_signal(signal.SIGTERM)
-            process.send_signal(signal.SIGINT)
-            assert "the server is stopping" in [line for line in lines if line][-1]
-            assert process.stdout.readline() == "quiet\n"
-            assert process.wait() == 0
+def test_a_second_signal_does_not_wait_for_running_answers(program: tuple[subprocess.Popen[str], str]) -> None:
+    process, url = program
+    body = {"model": "smol", "prompt": "x", "stream": True}
+    with httpx.stream("POST", f"{url}/v1/completions", json=body) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
+        assert "the server is stopping" in [line for line in lines if line][-1]
+        assert _ended(process)
+
+
+def test_a_connection_is_kept_for_longer_than_clients_keep_theirs(program: tuple[subprocess.Popen[str], str]) -> None:
+    url = httpx.URL(program[1])
+    with contextlib.closing(http.client.HTTPConnection(url.host, url.port)) as connection:
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read()
+        # httpx, and openai with it, takes a connection again for 5 s; closed just then, a request would be lost
+        assert select.select([connection.sock], [], [], 5.5) == ([], [], [])

@@ -15,6 +15,7 @@ from hotbunk.errors import BadRequest, EngineError, HotbunkError, Overloaded, Un
 
 log = logging.getLogger("hotbunk.gateway")
 
+_FORESEEN = (HotbunkError, HTTPException, ClientDisconnect)
 
 CLOSED = 499
 """The status of an answer that nobody reads, since the client went away; for the log and the metrics."""
@@ -83,12 +84,16 @@ def install(app: FastAPI, refused: Callable[[int], None]) -> None:
         headers = dict(getattr(error, "headers", None) or {})
         if isinstance(error, Overloaded):
             headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+        if not isinstance(error, _FORESEEN):
+            # it is raised again for the server's log, and then the server closes the connection: a next request that
+            # is on its way by then must not be lost with it
+            headers["Connection"] = "close"
         if isinstance(error, HTTPException):
             error.detail = _route(request, error)
         content = msgspec.json.encode(body(error))
         return Response(content, code, headers, media_type="application/json")
 
-    for kind in (HotbunkError, HTTPException, ClientDisconnect, Exception):
+    for kind in (*_FORESEEN, Exception):
         app.add_exception_handler(kind, answer)
 
 

@@ -14,6 +14,8 @@ from hotbunk.gateway.backend import Backend
 
 GRACE = 5
 """Seconds that running answers get to finish after the signal to stop; a second signal ends them at once."""
+_KEEP_ALIVE = 75  # seconds that a connection is kept between requests: longer than clients do, for who closes it first
+# loses a request that the other has just sent; httpx and openai keep theirs for 5 s, aiohttp for 15, nginx for 60
 _LAST_RESORT = 10  # seconds after which uvicorn cancels what still holds on
 
 
@@ -41,6 +43,7 @@ async def serve(backend: Backend, host: str, port: int, ready: Callable[[str], N
             access_log=False,
             ws="none",
             lifespan="on",
+            timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=_LAST_RESORT,
             server_header=False,
         )
