@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from hypothesis import settings
 
 import hotbunk
 from hotbunk.cli import samples
+from hotbunk.cli.profile import session
+from hotbunk.profile import profiler
 from tests.models import mixture, tied_kquant
 
 # the gate decides the same each time; `make fuzz` looks for what it has not tried
@@ -42,6 +45,14 @@ def own_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         yield
+
+
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock for profiles that goes on when it is looked at: a busy machine measures no less in its time."""
+    ticks = count()
+    for module in (session, profiler):
+        monkeypatch.setattr(module, "monotonic", lambda: next(ticks) * 0.2)
 
 
 @pytest.fixture(scope="session")
