@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from hotbunk.gateway import grammar
+from hotbunk.llama.guide import Guide
 from hotbunk.llama.vocab import Vocab
 from tests.gateway.fake import CONTEXT, Fake
 
@@ -198,18 +199,24 @@ def test_ignore_eos(web: httpx.Client, fake: Fake) -> None:
         {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "properties": {}}}},
     ],
 )
-def test_response_format_becomes_a_grammar(client: openai.OpenAI, fake: Fake, form: Any) -> None:
+def test_response_format_is_what_holds_the_answer(client: openai.OpenAI, fake: Fake, form: Any) -> None:
     client.chat.completions.create(model="smol", messages=HELLO, response_format=form)
     written = fake.jobs[0].sampling.grammar
-    assert written is not None and fake.vocab.accepts(written)
+    assert written is not None and Guide.knows(written)
+    [brace, other] = (fake.vocab.tokenize(text, special=False, bos=False)[0] for text in "{x")
+    held = Guide(fake.vocab, written, [])
+    assert held.allows(brace) and not held.allows(other)
 
 
-@pytest.mark.parametrize("fields", [{"grammar": 'root ::= "a"'}, {"response_format": {"type": "json_object"}}])
+@pytest.mark.parametrize(
+    ("work", "fields"),
+    [("check", {"grammar": 'root ::= "a"'}), ("from_schema", {"response_format": {"type": "json_object"}})],
+)
 def test_no_grammar_is_dealt_with_on_the_event_loop(
-    web: httpx.Client, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+    web: httpx.Client, monkeypatch: pytest.MonkeyPatch, work: str, fields: dict[str, Any]
 ) -> None:
     threads = []
-    monkeypatch.setattr(grammar, "check", lambda *_: threads.append(threading.current_thread().name))
+    monkeypatch.setattr(grammar, work, lambda *_: threads.append(threading.current_thread().name))
     web.post("/v1/completions", json={"model": "smol", "prompt": "x"} | fields)
     assert len(threads) == 1 and threads[0].startswith("text")
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hotbunk.errors import BadRequest, EngineError
 from hotbunk.llama.context import Context
 from hotbunk.llama.device import open_device
+from hotbunk.llama.guide import of_schema
 from hotbunk.llama.model import Model
 from hotbunk.llama.sampler import Sampler, likeliest, logprobs
 from hotbunk.sampling import Sampling
@@ -18,6 +19,7 @@ from hotbunk.sampling import Sampling
 from .answers import PROMPT
 
 GRAMMAR = 'root ::= "{\\"name\\": \\"" [a-z]{2,9} "\\", \\"age\\": " [1-9] [0-9]? "}"'
+SCHEMA = of_schema({"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}, strict=True)
 WAYS = [
     Sampling(temperature=0),
     Sampling(seed=7),
@@ -27,6 +29,8 @@ WAYS = [
     Sampling(seed=2**63, logit_bias={260: 4.0, 198: -100.0}),
     Sampling(temperature=0, grammar=GRAMMAR),
     Sampling(seed=11, grammar=GRAMMAR, frequency_penalty=0.3),
+    Sampling(temperature=0, grammar=SCHEMA),
+    Sampling(seed=11, grammar=SCHEMA, frequency_penalty=0.3),
 ]
 
 
@@ -135,8 +139,9 @@ def test_penalties_know_whose_tokens_they_count(model: Model, context: Context) 
     assert draw([likeliest], [5, 5], repeat) == likeliest
 
 
-def test_a_grammar_is_kept_to(model: Model, context: Context) -> None:
-    tokens = _generate(model, context, Sampling(seed=4, temperature=1.0, grammar='root ::= "yes" | "no"'), 12)
+@pytest.mark.parametrize("grammar", ['root ::= "yes" | "no"', of_schema({"enum": [True, False]}, strict=True)])
+def test_a_grammar_is_kept_to(model: Model, context: Context, grammar: str) -> None:
+    tokens = _generate(model, context, Sampling(seed=4, temperature=1.0, grammar=grammar), 12)
     assert tokens[-1] in (0, 2)
     assert 1 < len(tokens) < 5
 
@@ -148,6 +153,7 @@ def test_a_grammar_is_kept_to(model: Model, context: Context) -> None:
         ('answer ::= "a"', "does not contain a 'root' symbol"),
         ('root ::= root "a"', "left recursion"),
         ("root ::= (", r"expecting '\)'"),
+        (of_schema({"type": "thing"}, strict=True), "Invalid type: thing"),
     ],
 )
 def test_a_bad_grammar_is_refused_with_the_reason(model: Model, grammar: str, reason: str) -> None:
@@ -161,8 +167,9 @@ def test_other_bad_settings_are_refused(model: Model) -> None:
         Sampler(Sampling(logit_bias={49152: 1.0}), model, [], [])
     with pytest.raises(BadRequest, match="repeat_penalty must be above 0, not 0"):
         Sampler(Sampling(repeat_penalty=0), model, [], [])
-    with pytest.raises(BadRequest, match=r"generated token 0 \(260\) does not fit the grammar"):
-        Sampler(Sampling(grammar='root ::= "a"'), model, [], [260])
+    for grammar in ('root ::= "a"', of_schema({"const": True}, strict=True)):
+        with pytest.raises(BadRequest, match=r"generated token 0 \(260\) does not fit the grammar"):
+            Sampler(Sampling(grammar=grammar), model, [], [260])
 
 
 def test_a_grammar_without_a_way_on_is_an_error(model: Model, context: Context) -> None:

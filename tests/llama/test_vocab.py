@@ -55,13 +55,6 @@ def test_a_token_that_is_none_is_refused(vocab: Vocab, token: int) -> None:
         vocab.piece(token)
 
 
-def test_grammars(vocab: Vocab) -> None:
-    assert vocab.accepts('root ::= "a"')
-    assert not vocab.accepts("root ::= (")
-    assert not vocab.accepts('other ::= "a"')
-    assert not vocab.accepts('root ::= root "a"')
-
-
 def test_a_file_that_is_no_model_is_unusable(tmp_path: Path) -> None:
     path = tmp_path / "x.gguf"
     path.write_bytes(b"GGUF but no more")

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hotbunk.llama.device import open_device
+from hotbunk.llama.guide import of_schema
 from hotbunk.placement import Placement
 from hotbunk.sampling import Sampling
 from hotbunk.worker.arena import Arena
@@ -35,17 +36,20 @@ from hotbunk.worker.store import Store
 
 R = TypeVar("R", bound=Report)
 
-LETTERS = r"""root ::= "{" ws "\"name\":" ws string "," ws "\"count\":" ws number "}"
-string ::= "\"" [a-zA-Z ]{1,12} "\""
-number ::= [0-9]{1,3}
-ws ::= " "?
-"""
-"""A JSON schema's grammar: an object with a string and a number."""
+SHIP = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "pattern": "^[a-zA-Z ]{1,12}$"},
+        "count": {"type": "integer", "maximum": 999},
+    },
+    "required": ["name", "count"],
+    "additionalProperties": False,
+}
 
 SAMPLINGS = {
     "greedy": Sampling(temperature=0),
     "seeded": Sampling(seed=11, temperature=1.1, repeat_penalty=1.2, presence_penalty=0.3, frequency_penalty=0.2),
-    "schema": Sampling(seed=5, temperature=0.9, grammar=LETTERS),
+    "schema": Sampling(seed=5, temperature=0.9, grammar=of_schema(SHIP, strict=True)),
 }
 
 

@@ -143,21 +143,17 @@ def _bias(request: Request, lexicon: Lexicon) -> dict[int, float]:
 
 
 def _grammar(request: Request, lexicon: Lexicon) -> str | None:
-    form = request.response_format
-    param, text = "grammar", request.grammar or None
+    form, text = request.response_format, request.grammar or None
     if form is not None and form.type != "text":
         if text:
             raise BadRequest("grammar and response_format exclude each other; leave one out", "grammar")
-        schema = form.json_schema.schema_ if form.type == "json_schema" and form.json_schema else None
-        param = "response_format"
-        text = grammar.from_schema(schema if schema is not None else {"type": "object"}, param)
-    if text is None:
-        return None
-    if request.ignore_eos:
-        raise BadRequest(f"ignore_eos and {param} exclude each other: a grammar says where the text ends", "ignore_eos")
-    grammar.check(text, param)
-    if not lexicon.vocab.accepts(text):
-        raise BadRequest(f"{param} cannot be used: libllama does not accept the grammar (GBNF, first rule root)", param)
+        asked = form.json_schema if form.type == "json_schema" else None
+        schema = {"type": "object"} if asked is None else asked.schema_ or {}
+        text = grammar.from_schema(schema, bool(asked and asked.strict))
+    elif text:
+        grammar.check(text, lexicon.vocab)
+    if text and request.ignore_eos:
+        raise BadRequest("ignore_eos excludes a grammar or schema, which says where the text ends", "ignore_eos")
     return text
 
 

@@ -23,6 +23,7 @@ class JsonSchema(_Strict):
     """The ``json_schema`` part of a response format."""
 
     name: str | None = None
+    strict: bool | None = None
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
 
 

@@ -8,12 +8,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hotbunk.errors import BadRequest
 from hotbunk.llama.lib import Pointer, Size, bind, captured, llama
+from hotbunk.llama.vocab import Vocab
 
 __all__ = ["Candidates", "Grammar"]
 
@@ -32,6 +34,8 @@ _apply = bind(llama, "llama_sampler_apply", None, Pointer, C.POINTER(_Array))
 _accept = bind(llama, "llama_sampler_accept", None, Pointer, C.c_int32)
 _free = bind(llama, "llama_sampler_free", None, Pointer)
 
+_REASON = "error parsing grammar: "
+_alone = Lock()  # stderr is the whole process's
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])  # llama_token_data
 
 
@@ -53,6 +57,10 @@ class Candidates:
         """The logit of the first one."""
         return float(self._items["logit"][0])
 
+    def keep(self, allowed: NDArray[np.bool_]) -> None:
+        """Leave only those of a whole vocabulary that are allowed, shape (tokens,)."""
+        self._items["logit"][~allowed] = -np.inf
+
     def apply(self, sampler: int) -> None:
         """Let a sampler change them."""
         _apply(sampler, C.byref(self._array))
@@ -67,16 +75,18 @@ class Candidates:
 class Grammar:
     """A grammar at the point where it has accepted some tokens."""
 
-    def __init__(self, vocabulary: int, text: str, accepted: Sequence[int]) -> None:
-        """Parse ``text`` (its root rule is ``root``) for the ``llama_vocab`` at ``vocabulary``.
+    def __init__(self, vocab: Vocab, text: str, accepted: Sequence[int]) -> None:
+        """Parse ``text``; its root rule is ``root``. Bound its length and nesting first: the parser recurses.
 
         Raises:
             BadRequest: it is no valid grammar, in libllama's words, or it refuses one of ``accepted``.
         """
         with captured() as logged, _printed() as printed:
-            self.handle = _parse(vocabulary, text.encode(), b"root")
-        if not self.handle:
-            raise BadRequest(f"the grammar is not valid: {' '.join(printed + logged)}", "grammar")
+            self._handle = _parse(vocab.handle, text.encode(), b"root")
+        if not self._handle:
+            # the words are followed by all of the grammar
+            reasons = [line.partition(_REASON)[2] for line in printed if _REASON in line] or logged
+            raise BadRequest(f"the grammar is not valid: {reasons[0][:300]}", "grammar")
         for place, token in enumerate(accepted):
             if not self.allows(token):
                 self.close()
@@ -86,18 +96,22 @@ class Grammar:
     def allows(self, token: int) -> bool:
         """Whether the token may come next."""
         alone = Candidates(np.zeros(1, np.float32), np.array([token]))
-        alone.apply(self.handle)
+        alone.apply(self._handle)
         return alone.first > -np.inf
+
+    def narrow(self, candidates: Candidates) -> None:
+        """Leave those that may come next."""
+        candidates.apply(self._handle)
 
     def accept(self, token: int) -> None:
         """Go on past a token that ``allows`` allows; libllama would end the process on any other."""
-        _accept(self.handle, token)
+        _accept(self._handle, token)
 
     def close(self) -> None:
         """Free it; harmless when already closed."""
-        if self.handle:
-            _free(self.handle)
-            self.handle = None
+        if self._handle:
+            _free(self._handle)
+            self._handle = None
 
 
 @cache
@@ -111,10 +125,10 @@ def _room(vocabulary: int) -> NDArray[np.void]:
 
 @contextmanager
 def _printed() -> Iterator[list[str]]:
-    """Catch the words that libllama prints on stderr meanwhile: it does not log all that is wrong with a grammar."""
+    """Catch the lines that are printed on stderr meanwhile: libllama does not log all that is wrong with a grammar."""
     said: list[str] = []
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as file:
+    with _alone, tempfile.TemporaryFile() as file:
+        stderr = os.dup(2)
         os.dup2(file.fileno(), 2)
         try:
             yield said
@@ -122,4 +136,4 @@ def _printed() -> Iterator[list[str]]:
             os.dup2(stderr, 2)
             os.close(stderr)
             file.seek(0)
-            said += file.read().decode(errors="replace").split()
+            said += file.read().decode(errors="replace").splitlines()

@@ -13,9 +13,9 @@ from hotbunk.llama import gguf
 from hotbunk.llama.context import OFFLOADED, Context, flashes, measure
 from hotbunk.llama.copy import Copy
 from hotbunk.llama.device import Device
-from hotbunk.llama.lib import api, captured, words
 from hotbunk.llama.pool import pool
 from hotbunk.llama.tensor import TRIED
+from hotbunk.llama.vocab import Vocab
 from hotbunk.llama.weights import Loaded, Moving, Residency, Weights
 from hotbunk.placement import Footprint, Placement
 
@@ -58,7 +58,7 @@ class Model:
         self._placements: dict[tuple[Residency, int, int], Placement] = {}
         self._contexts: list[Context] = []
         self._flashes: dict[bool, bool] = {}  # by whether the device has a part of the KV cache
-        self._grammar_model = 0
+        self._vocab: Vocab | None = None
         self.reason, self._weights = (ORDERED, Loaded(facts, device)) if ordinary else _open(facts, device)
 
     @property
@@ -187,24 +187,25 @@ class Model:
         self._contexts.append(made)
         return made
 
-    def grammar_vocab(self) -> int:
-        """The vocabulary (a ``llama_vocab`` address) that grammars need, read at the first call.
+    @property
+    def vocab(self) -> Vocab:
+        """The vocabulary, which only grammars need, read at the first call.
 
         Raises:
-            EngineError: the file has no usable vocabulary.
+            UnusableModel: the file has no usable vocabulary.
         """
-        if not self._grammar_model:
-            self._grammar_model = _open_vocabulary(self.path)
-        return int(api.llama_model_get_vocab(self._grammar_model))
+        if not self._vocab:
+            self._vocab = Vocab(self.path)
+        return self._vocab
 
     def close(self) -> None:
         """Free everything, contexts included."""
         for context in self._contexts:
             context.close()
         self._weights.close()
-        if self._grammar_model:
-            api.llama_model_free(self._grammar_model)
-            self._grammar_model = 0
+        if self._vocab:
+            self._vocab.close()
+            self._vocab = None
 
     def _context(self, context: int, slots: int) -> Context:
         handle, now = self._weights.handle, self._weights.residency
@@ -284,13 +285,3 @@ def _open(facts: gguf.Gguf, device: Device) -> tuple[str, Weights]:
         return "", Moving(facts, device)
     except EngineError as error:
         return str(error), Loaded(facts, device)
-
-
-def _open_vocabulary(path: Path) -> int:
-    parameters = api.llama_model_default_params()
-    parameters.vocab_only = True
-    with captured() as lines:
-        model = api.llama_model_load_from_file(str(path).encode(), parameters)
-    if not model:
-        raise EngineError(f"libllama cannot read the vocabulary of {path.name}: {words(lines)}")
-    return int(model)

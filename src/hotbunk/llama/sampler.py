@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hotbunk.errors import BadRequest, EngineError
 from hotbunk.llama.context import Context
 from hotbunk.llama.grammar import Candidates, Grammar
+from hotbunk.llama.guide import Guide
 from hotbunk.llama.lib import Pointer, Size, api, bind, llama
 from hotbunk.llama.model import Model
 from hotbunk.sampling import Sampling
@@ -57,7 +58,7 @@ class Sampler:
         self._seed, self._drawn = sampling.seed, len(generated)
         self._greedy = sampling.temperature <= 0
         self._biased, self._biases = _biases(sampling.logit_bias, model.vocabulary)
-        self._grammar = Grammar(model.grammar_vocab(), sampling.grammar, generated) if sampling.grammar else None
+        self._grammar = _grammar(sampling.grammar, model, generated)
         try:
             penalties = _penalties(sampling, model, prompt, generated)
         except BadRequest:
@@ -115,11 +116,11 @@ class Sampler:
             return Candidates(logits[tokens], tokens).choose(self._chain)[0]
         return Candidates(logits).choose(self._chain)[0]
 
-    def _allowed(self, logits: NDArray[np.float32], grammar: Grammar) -> int:
+    def _allowed(self, logits: NDArray[np.float32], grammar: Grammar | Guide) -> int:
         """One of the tokens that the grammar allows."""
         self._reseed()  # both draws are the same function of the seed
         candidates = Candidates(logits)
-        candidates.apply(grammar.handle)
+        grammar.narrow(candidates)
         token, logit = candidates.choose(self._chain)
         if logit == -np.inf:
             raise EngineError("the grammar allows no token of the vocabulary here")
@@ -135,6 +136,12 @@ class Sampler:
         if self._grammar:
             self._grammar.close()
             self._grammar = None
+
+
+def _grammar(text: str | None, model: Model, generated: Sequence[int]) -> Grammar | Guide | None:
+    if not text:
+        return None
+    return (Guide if Guide.knows(text) else Grammar)(model.vocab, text, generated)
 
 
 def likeliest(logits: NDArray[np.float32], count: int) -> NDArray[np.intp]:
