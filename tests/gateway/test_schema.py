@@ -1,6 +1,7 @@
 """Requests: what is taken, and what every wrong one is told."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -40,6 +41,7 @@ def _completion(**fields: Any) -> CompletionRequest:
         ({"stop": ["a"] * 17}, "stop"),
         ({"logit_bias": {"x": 1}}, "logit_bias.x"),
         ({"logit_bias": {"5": 101}}, "logit_bias.5"),
+        ({"logit_bias": dict.fromkeys(range(1025), 1)}, "logit_bias"),
         ({"presence_penalty": 3}, "presence_penalty"),
         ({"frequency_penalty": -3}, "frequency_penalty"),
         ({"repeat_penalty": 0}, "repeat_penalty"),
@@ -76,6 +78,11 @@ def test_a_wrong_field_is_named(fields: dict[str, Any], param: str) -> None:
         ({"prompt": []}, "prompt"),
         ({"prompt": 5}, "prompt"),
         ({"prompt": [[1, -2]]}, "prompt[0][1]"),
+        ({"prompt": [{}]}, "prompt"),
+        ({"prompt": [True]}, "prompt[0]"),
+        ({"prompt": ["a", 1]}, "prompt[1]"),
+        ({"prompt": [1, "a"]}, "prompt[1]"),
+        ({"prompt": ["a"] * 513}, "prompt"),
         ({"logprobs": True}, "logprobs"),
         ({"best_of": 3}, "best_of"),
         ({"suffix": "x"}, "suffix"),
@@ -107,6 +114,35 @@ def test_long_values_are_not_repeated_in_full() -> None:
     with pytest.raises(BadRequest) as caught:
         _chat(temperature="x" * 10_000)
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": [None] * 50_000}, "prompt"),
+        ({"prompt": [1] + ["a"] * 50_000}, "prompt[1]"),
+        ({"prompt": [[1]] + [[None]] * 50_000}, "prompt[1][0]"),
+        ({"prompt": [[None] * 50_000]}, "prompt[0][0]"),
+        ({"messages": [None] * 50_000}, "messages[0]"),
+        ({"messages": [HELLO | {"content": [{}] * 50_000}]}, "messages[0].content[0].type"),
+        ({"messages": [HELLO], "logit_bias": {f"x{key}": 1 for key in range(50_000)}}, "logit_bias"),
+    ],
+)
+def test_what_is_wrong_many_times_is_told_once(fields: dict[str, Any], param: str) -> None:
+    body = json.dumps({"model": "m"} | fields).encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadRequest) as caught:
+            parse(CompletionRequest if "prompt" in fields else ChatRequest, body)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20  # an error for each would be 38 MiB at the least
+    finally:
+        tracemalloc.stop()
+    assert caught.value.param == param
+    assert len(str(caught.value)) < 250
+
+
+def test_tokens_are_biased_by_their_number() -> None:
+    assert _chat(logit_bias={"5": -100, "05": 1, "7": 0.5}).logit_bias == {5: 1, 7: 0.5}
 
 
 def test_null_means_not_given_and_unknown_fields_are_ignored() -> None:

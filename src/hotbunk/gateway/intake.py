@@ -11,14 +11,12 @@ import msgspec
 from hotbunk.errors import BadRequest
 from hotbunk.gateway import grammar
 from hotbunk.gateway.lexicon import Lexicon
-from hotbunk.gateway.schema import ChatRequest, CompletionRequest, Request
+from hotbunk.gateway.schema import MOST_CHOICES, ChatRequest, CompletionRequest, Request
 from hotbunk.runtime.job import Job, ModelInfo
 from hotbunk.sampling import Sampling
 
 DEFAULT_TOKENS = 16
 """What ``/v1/completions`` generates when told nothing, as OpenAI's does."""
-MOST_CHOICES = 512
-"""Answers that one request may ask for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,18 @@
 """The requests of the OpenAI API as they may come, with OpenAI's ranges; what is not listed here is ignored."""
 
+import reprlib
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from hotbunk.errors import BadRequest
@@ -13,6 +23,56 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Factor = Annotated[float, Field(gt=0, le=10)]
 TokenId = Annotated[int, Field(ge=0, lt=1 << 31)]
+Key = Annotated[TokenId, Field(strict=False)]  # JSON has no other keys than strings
+Bias = Annotated[float, Field(ge=-100, le=100)]
+
+T = TypeVar("T")
+Some = Annotated[list[T], Field(min_length=1, fail_fast=True)]
+"""Not an empty list. Its first wrong element is the only one told: each error takes more than the body does."""
+
+MOST_CHOICES = 512
+"""Answers that one request may ask for."""
+_MOST_BIASES = 1024
+_MOST_MESSAGES = 1 << 16
+_MOST_TOKENS = 1 << 22
+_brief = reprlib.Repr()
+_brief.maxlevel, _brief.maxstring, _brief.maxother = 2, 60, 60
+
+
+def _few(value: Any) -> Any:
+    # checked before all others, since of a mapping every wrong entry is told
+    if isinstance(value, dict) and len(value) > _MOST_BIASES:
+        raise ValueError(f"logit_bias has {len(value)} tokens; at most {_MOST_BIASES} can be biased")
+    return value
+
+
+def _form(prompt: Any) -> str | None:
+    # by its first element: to try every form would take several times as long, and each would complain
+    if isinstance(prompt, str):
+        return "str"
+    match prompt:
+        case [int(), *_]:
+            return "list[int]"
+        case [[*_], *_]:
+            return "list[list[int]]"
+        case [str(), *_] | []:
+            return "list[str]"
+    return None
+
+
+Prompt = Annotated[
+    Annotated[str, Tag("str")]
+    | Annotated[Some[str], Field(max_length=MOST_CHOICES), Tag("list[str]")]
+    | Annotated[Some[TokenId], Field(max_length=_MOST_TOKENS), Tag("list[int]")]
+    | Annotated[
+        Some[Annotated[list[TokenId], Field(fail_fast=True)]], Field(max_length=MOST_CHOICES), Tag("list[list[int]]")
+    ],
+    Discriminator(
+        _form,
+        custom_error_type="prompt",
+        custom_error_message="Input should be a string or a list of strings, of tokens or of lists of tokens",
+    ),
+]
 
 
 class _Strict(BaseModel):
@@ -58,7 +118,7 @@ class Request(_Strict):
     max_tokens: Natural | None = None
     stop: Text | Annotated[list[Text], Field(max_length=16)] | None = None
     n: Annotated[int, Field(ge=1, le=128)] | None = None
-    logit_bias: dict[TokenId, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logit_bias: Annotated[dict[Key, Bias] | None, BeforeValidator(_few)] = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     repeat_penalty: Factor | None = None
@@ -105,7 +165,7 @@ class Message(_Strict):
     model_config = ConfigDict(extra="allow")
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[Part] | None = None
+    content: str | Annotated[list[Part], Field(fail_fast=True)] | None = None
 
     def plain(self) -> dict[str, Any]:
         """The message as templates expect it: ``content`` a string, and no role newer than they are."""
@@ -119,7 +179,7 @@ class Message(_Strict):
 class ChatRequest(Request):
     """``POST /v1/chat/completions``."""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[Some[Message], Field(max_length=_MOST_MESSAGES)]
     max_completion_tokens: Natural | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
@@ -139,7 +199,7 @@ class ChatRequest(Request):
 class CompletionRequest(Request):
     """``POST /v1/completions``."""
 
-    prompt: str | Annotated[list[str] | list[TokenId] | list[list[TokenId]], Field(min_length=1)]
+    prompt: Prompt
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: bool | None = None
     suffix: str | None = None
@@ -210,5 +270,5 @@ def _is_kind(step: str) -> bool:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = _brief.repr(value)  # not of all of it, which may be a whole body
     return text if len(text) <= 60 else text[:57] + "..."
