@@ -312,11 +312,21 @@ def test_metrics(web: httpx.Client, fake: Fake) -> None:
     assert 'hotbunk_cost_drift{kind="pin",model="smol"}' not in values
 
 
-def test_a_model_is_expected_before_its_request_is_complete(web: httpx.Client, fake: Fake) -> None:
-    web.post("/v1/completions", json={"model": "small", "prompt": "x"})
-    web.post("/v1/chat/completions", json={"model": "smol", "messages": [{"role": "user", "content": "x" * 9000}]})
-    assert fake.expected == ["smol", "smol"]
-    assert len(fake.jobs) == 1  # the second prompt was too long
+@pytest.mark.parametrize("fields", [{"prompt": "x" * 9000}, {"prompt": "x", "grammar": "root ::= ("}])
+def test_a_model_is_expected_before_its_request_is_complete(
+    web: httpx.Client, fake: Fake, fields: dict[str, Any]
+) -> None:
+    assert web.post("/v1/completions", json={"model": "small"} | fields).status_code == 400
+    assert fake.expected == ["smol"]
+    assert not fake.jobs
+
+
+def test_a_short_request_that_is_refused_moves_no_model(web: httpx.Client, fake: Fake) -> None:
+    refused: list[Any] = [[5] * CONTEXT, [49152], [[]]]
+    for prompt in refused:
+        assert web.post("/v1/completions", json={"model": "smol", "prompt": prompt}).status_code == 400
+    assert web.post("/v1/completions", json={"model": "smol", "prompt": "x"}).status_code == 200
+    assert fake.expected == []
 
 
 @pytest.mark.anyio

@@ -41,8 +41,8 @@ class Gateway:
         """``POST /v1/chat/completions``."""
         body = await _read(request)
         ask = schema.parse(schema.ChatRequest, body)
-        info, lexicon = await self._open(ask.model)
-        order = await self._order(ask, body, lambda: intake.chat(ask, info, lexicon))
+        info = self.backend.resolve(ask.model)
+        lexicon, order = await self._order(ask, body, info, lambda lexicon: intake.chat(ask, info, lexicon))
         shape = Chat(lexicon.vocab, bool(ask.logprobs))
         return await self._respond(request, ask, begin(self.backend, info.id, order, shape, lexicon.vocab))
 
@@ -50,20 +50,21 @@ class Gateway:
         """``POST /v1/completions``."""
         body = await _read(request)
         ask = schema.parse(schema.CompletionRequest, body)
-        info, lexicon = await self._open(ask.model)
-        order = await self._order(ask, body, lambda: intake.completion(ask, info, lexicon))
+        info = self.backend.resolve(ask.model)
+        lexicon, order = await self._order(ask, body, info, lambda lexicon: intake.completion(ask, info, lexicon))
         shape = Completion(lexicon.vocab, ask.logprobs is not None)
         return await self._respond(request, ask, begin(self.backend, info.id, order, shape, lexicon.vocab))
 
-    async def _open(self, model: str) -> tuple[ModelInfo, Lexicon]:
-        """Find the model; from now on it may be on its way to the device while the prompt is prepared."""
-        info = self.backend.resolve(model)
+    async def _order(
+        self, ask: schema.Request, body: bytes, info: ModelInfo, make: Callable[[Lexicon], Order]
+    ) -> tuple[Lexicon, Order]:
+        """Prepare the prompt; where that takes a while, the model may be on its way to the device meanwhile."""
+        if len(body) <= _SHORT and not ask.constrained:  # a few bytes of grammar can take long
+            lexicon = await self.lexicons.get(info)
+            return lexicon, make(lexicon)
         self.backend.expect(info.id)
-        return info, await self.lexicons.get(info)
-
-    async def _order(self, ask: schema.Request, body: bytes, make: Callable[[], Order]) -> Order:
-        # a few bytes of grammar can take long
-        return make() if len(body) <= _SHORT and not ask.constrained else await self.lexicons.aside(make)
+        lexicon = await self.lexicons.get(info)
+        return lexicon, await self.lexicons.aside(lambda: make(lexicon))
 
     async def _respond(self, request: Request, ask: schema.Request, answer: Answer) -> Response:
         if ask.stream:
