@@ -269,6 +269,13 @@ def test_health_and_state(web: httpx.Client, fake: Fake) -> None:
     assert web.get("/api/state").json() == fake.state()
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/api/state", "/v1/models", "/v1/models/smol"])
+def test_what_can_be_read_can_be_asked_for_without_its_body(web: httpx.Client, fake: Fake, path: str) -> None:
+    answer = web.head(path)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-type"] == web.get(path).headers["content-type"]
+
+
 def test_load_and_unload(web: httpx.Client, fake: Fake) -> None:
     assert web.post("/api/models/small/load", json={"layers": 3}).json() == {"model": "smol", "layers": 3}
     assert web.post("/api/models/smol/load").status_code == 200

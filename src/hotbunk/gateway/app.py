@@ -24,6 +24,7 @@ log = logging.getLogger("hotbunk.gateway")
 
 LARGEST_BODY = 32 << 20
 """Bytes of the longest request that is read."""
+_READ = ["GET", "HEAD"]
 _SHORT = 4096  # bytes of a body whose text is dealt with at once: a thread would cost more than the work
 
 
@@ -113,11 +114,11 @@ def build(gateway: Gateway) -> FastAPI:
 
 
 def _add_models(app: FastAPI, backend: Backend) -> None:
-    @app.get("/v1/models")
+    @app.api_route("/v1/models", methods=_READ)
     async def models() -> Response:
         return _json({"object": "list", "data": [_model(info) for info in backend.models()]})
 
-    @app.get("/v1/models/{name:path}")
+    @app.api_route("/v1/models/{name:path}", methods=_READ)
     async def model(name: str) -> Response:
         # an unusable one is shown too, with its problem
         found = (info for info in backend.models() if name == info.id or name in info.alias)
@@ -127,15 +128,15 @@ def _add_models(app: FastAPI, backend: Backend) -> None:
 def _add_admin(app: FastAPI, gateway: Gateway) -> None:
     backend = gateway.backend
 
-    @app.get("/healthz")
+    @app.api_route("/healthz", methods=_READ)
     async def health() -> Response:
         return _json({"status": "ok"})
 
-    @app.get("/metrics")
+    @app.api_route("/metrics", methods=_READ)
     async def metrics() -> Response:
         return Response(gateway.metrics.render(), media_type=MEDIA_TYPE)
 
-    @app.get("/api/state")
+    @app.api_route("/api/state", methods=_READ)
     async def state() -> Response:
         return _json(backend.state())
 
