@@ -11,6 +11,7 @@ from hotbunk.errors import ConfigError
 EVERYTHING = """
 host = "0.0.0.0"
 port = 9000
+cors_origins = ["http://localhost:3000", "null"]
 threads = 3
 policy = "fifo"
 quantum = "1500ms"
@@ -83,6 +84,7 @@ def test_everything(file: Path) -> None:
     assert (config.host_memory, config.arena) == (0, 2 << 30)
     assert config.paths == [file.parent / "models", Path("/srv/one.gguf")]
     assert config.spill_dir == file.parent / "spill"
+    assert config.cors_origins == ["http://localhost:3000", "null"]
     assert (config.store, config.measure) == (file.parent / "costs.sqlite", False)
     assert [(d.name, d.budget, d.threads) for d in config.all_devices] == [("CUDA0", 6 << 30, 3), ("cpu", None, 1)]
     tiny = config.models["tiny.v1"]
@@ -115,6 +117,8 @@ def test_the_command_line_goes_before_the_file(file: Path, monkeypatch: pytest.M
     [
         ('port = "x"', "port = 'x': Input should be a valid integer"),
         ("port = 65536", "port = 65536: Input should be less than or equal to 65535"),
+        ('cors_origins = "localhost"', "cors_origins.0 = 'localhost': an origin is like http://localhost:3000"),
+        ('cors_origins = ["http://a.org/"]', "in small letters and without a path, or '*' for all"),
         ("prot = 1", "prot = 1: no such key; did you mean 'port'?"),
         ("[models.a]\ncontxt = 1", "models.a.contxt = 1: no such key; did you mean 'context'?"),
         ("[sampling]\nx = 1", "sampling.x = 1: no such key; known here: temperature"),

@@ -1,6 +1,7 @@
 """What the user may set: on the command line, in ``hotbunk.toml``, per model."""
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated, Any
 
 import tomli_w
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -41,6 +43,12 @@ def _read_auto(value: object) -> object:
     return None if value == "auto" else value
 
 
+def _check_origin(value: str) -> str:
+    if not re.fullmatch(r"\*|null|[a-z][a-z0-9+.-]*://[^/\sA-Z]+", value):
+        raise ValueError("an origin is like http://localhost:3000, in small letters and without a path, or '*' for all")
+    return value
+
+
 def _read_names(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -56,6 +64,7 @@ Seconds = Annotated[
 ]
 File = Annotated[Path, BeforeValidator(_read_path), PlainSerializer(str)]
 Names = Annotated[list[str], BeforeValidator(_read_names)]
+Origins = Annotated[list[Annotated[str, AfterValidator(_check_origin)]], BeforeValidator(_read_names)]
 Count = Annotated[int, Field(gt=0)]
 Slots = Annotated[int, Field(gt=0, le=MOST_SLOTS)]
 
@@ -118,11 +127,13 @@ class Config(_Section):
     was measured (None: in the user's data), and ``measure`` whether a machine that it does not know is measured at
     start. ``quantum`` is how long a turn of the policy ``timeslice`` lasts while others wait, and the longest that the
     others leave a model in spite of them for having come at all; ``max_wait`` is the bound on waiting, ``hang_after``
-    how long one operation of a worker may last before it counts as hung, all in seconds.
+    how long one operation of a worker may last before it counts as hung, all in seconds. ``cors_origins`` are the
+    origins whose pages may ask from a browser, besides the server's own.
     """
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
+    cors_origins: Origins = []
     device: str = "auto"
     budget: Budget = None
     threads: Count | None = None

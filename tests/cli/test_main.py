@@ -106,6 +106,7 @@ def test_the_printed_configuration_is_the_effective_one(
         tmp_path,
     ]
     options += ["--store", tmp_path / "costs.sqlite", "--no-measure"]
+    options += ["--cors-origins", "http://a.org", "--cors-origins", "http://b.org"]
     assert call(monkeypatch, "serve", tmp_path, "--config", file, *options, "--print-config") == 0
     printed.write_text(capsys.readouterr().out)
     config = load(printed)
@@ -116,6 +117,7 @@ def test_the_printed_configuration_is_the_effective_one(
         file,
         {
             **{k: getattr(config, k) for k in ("budget", "policy", "max_wait", "slots")},
+            "cors_origins": ["http://a.org", "http://b.org"],
             "paths": [tmp_path],
             "spill_dir": tmp_path,
             "store": tmp_path / "costs.sqlite",

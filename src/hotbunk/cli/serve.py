@@ -21,6 +21,10 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen at.", show_default="127.0.0.1")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen at.", show_default="8080")] = None,
+    cors_origins: Annotated[
+        list[str] | None,
+        typer.Option(help="Origin whose pages may ask, or *; may be repeated.", show_default="none but the server's"),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="Device: auto, cpu, CUDA0, rpc:HOST:PORT.", show_default="auto")
     ] = None,
@@ -68,6 +72,7 @@ def serve(
         "paths": paths or None,
         "host": host,
         "port": port,
+        "cors_origins": cors_origins or None,
         "device": device,
         "budget": budget,
         "threads": threads,
@@ -103,7 +108,11 @@ def run(config: Config) -> None:
 
     async def until_stopped() -> None:
         async with Runtime(config) as runtime:
-            await answer(runtime, config.host, config.port, lambda url: typer.echo(f"hotbunk serves at {url}/v1"))
+            await answer(runtime, config.host, config.port, _announce, config.cors_origins)
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     asyncio.run(until_stopped())
+
+
+def _announce(url: str) -> None:
+    typer.echo(f"hotbunk serves at {url}/v1")

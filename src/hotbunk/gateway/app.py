@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
+from starlette.middleware.cors import CORSMiddleware
 
 from hotbunk.errors import HotbunkError
 from hotbunk.gateway import faults, intake, schema
@@ -96,15 +97,34 @@ class Gateway:
             self.metrics.ended(answer.model, choice)
 
 
-def build(gateway: Gateway) -> FastAPI:
-    """The application around a gateway, which it closes when it shuts down."""
+def build(gateway: Gateway, origins: Collection[str] = ()) -> FastAPI:
+    """The application around a gateway, which it closes when it shuts down.
+
+    Pages of other ``origins`` than the server's own and these may not ask it for anything; ``*`` allows all.
+    """
+
+    async def own(request: Request) -> None:
+        # a page is not let read what it gets from elsewhere, but its browser sends a plain POST all the same
+        here = f"{request.url.scheme}://{request.headers.get('host')}"
+        origin = request.headers.get("origin", here)
+        if request.method == "POST" and origin not in (here, *origins) and "*" not in origins:
+            raise faults.Foreign(origin)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         gateway.lexicons.close()
 
-    app = FastAPI(title="hotbunk", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="hotbunk", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan, dependencies=[Depends(own)]
+    )
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=[*_READ, "POST"],
+        allow_headers=["*"],
+        expose_headers=["Retry-After"],
+    )
     app.add_api_route("/v1/chat/completions", gateway.chat, methods=["POST"], response_model=None)
     app.add_api_route("/v1/completions", gateway.completion, methods=["POST"], response_model=None)
     _add_models(app, gateway.backend)

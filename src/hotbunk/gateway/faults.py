@@ -25,6 +25,16 @@ class TooLarge(BadRequest):
     """The body is longer than any request may be."""
 
 
+class Foreign(HotbunkError):
+    """A page of another origin asks, and was not allowed to."""
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"pages of {origin} may not ask this server; allow them with --cors-origins {origin}, "
+            "or with cors_origins in the configuration file"
+        )
+
+
 class Stopping(HotbunkError):
     """The server ends before the answer is complete."""
 
@@ -39,6 +49,8 @@ def status(error: Exception) -> int:
             return 413
         case BadRequest():
             return 400
+        case Foreign():
+            return 403
         case UnknownModel():
             return 404
         case Overloaded():
@@ -58,6 +70,8 @@ def body(error: Exception) -> dict[str, Any]:
     match error:
         case BadRequest():
             return _body(str(error), "invalid_request_error", error.param, error.code)
+        case Foreign():
+            return _body(str(error), "invalid_request_error", None, "origin_not_allowed")
         case UnknownModel():
             return _body(str(error), "invalid_request_error", "model", "model_not_found")
         case Overloaded():

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import uvicorn
 
@@ -27,10 +27,17 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(backend: Backend, host: str, port: int, ready: Callable[[str], None] | None = None) -> None:
+async def serve(
+    backend: Backend,
+    host: str,
+    port: int,
+    ready: Callable[[str], None] | None = None,
+    origins: Collection[str] = (),
+) -> None:
     """Serve ``backend`` until SIGINT or SIGTERM; returns when all is quiet. Port 0 takes a free one.
 
-    ``ready`` is told the address (``http://host:port``) once connections are taken.
+    ``ready`` is told the address (``http://host:port``) once connections are taken; ``origins`` are those whose pages
+    may ask.
 
     Raises:
         ConfigError: the address cannot be bound.
@@ -38,7 +45,7 @@ async def serve(backend: Backend, host: str, port: int, ready: Callable[[str], N
     with bind(host, port) as listener:
         gateway = Gateway(backend)
         config = uvicorn.Config(
-            build(gateway),
+            build(gateway, origins),
             log_config=None,
             access_log=False,
             ws="none",
