@@ -93,15 +93,22 @@ class Completion:
         return {
             "tokens": [self._token(token.token) for token, _ in delta.tokens],
             "token_logprobs": [_finite(token.logprob) for token, _ in delta.tokens],
-            "top_logprobs": [
-                {self._token(other): _finite(logprob) for other, logprob in token.top or []}
-                for token, _ in delta.tokens
-            ],
+            "top_logprobs": [self._rivals(token.top or []) for token, _ in delta.tokens],
             "text_offset": [start for _, start in delta.tokens],
         }
 
+    def _rivals(self, top: list[tuple[int, float]]) -> dict[str, float | None]:
+        rivals: dict[str, float | None] = {}
+        for token, logprob in top:  # the likeliest comes first, and counts where others are written alike
+            rivals.setdefault(self._token(token), _finite(logprob))
+        return rivals
+
     def _token(self, token: int) -> str:
-        return self._vocab.piece(token, special=True).decode(errors="replace")
+        data = self._vocab.piece(token, special=True)
+        try:
+            return data.decode()
+        except UnicodeDecodeError:  # part of a character, which OpenAI writes like this
+            return "bytes:" + data.decode("ascii", "backslashreplace")
 
 
 def _finite(logprob: float | None) -> float | None:
