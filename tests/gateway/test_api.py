@@ -172,6 +172,11 @@ def test_max_tokens_ends_it_and_is_clipped_to_the_context(client: openai.OpenAI,
     assert fake.jobs[1].max_tokens == CONTEXT - len(fake.jobs[1].prompt)
 
 
+def test_without_a_limit_an_answer_may_fill_the_context(client: openai.OpenAI, fake: Fake) -> None:
+    client.completions.create(model="smol", prompt=[1, 2, 3], max_tokens=-1)
+    assert fake.jobs[0].max_tokens == CONTEXT - 3
+
+
 def test_sampling_takes_the_models_defaults_and_then_the_request(web: httpx.Client, fake: Fake) -> None:
     body: dict[str, Any] = {"model": "smol", "messages": HELLO}
     asked = {"top_p": 0.5, "top_k": -1, "min_p": 0.1, "presence_penalty": 1, "repetition_penalty": 1.1, "seed": 7}

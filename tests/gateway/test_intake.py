@@ -31,6 +31,7 @@ def test_the_seed_is_the_requests_or_the_configured_one_or_drawn(vocab: Vocab) -
     assert _seeds(vocab, {"seed": 11}) == [11, 12]
     assert _seeds(vocab, {"seed": 11}, seed=7) == [7, 8]
     assert _seeds(vocab, {}) != _seeds(vocab, {})
+    assert _seeds(vocab, {}, seed=-1) != _seeds(vocab, {}, seed=-1)
 
 
 def test_a_text_may_be_long_but_no_run_in_it() -> None:

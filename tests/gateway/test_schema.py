@@ -33,6 +33,11 @@ def _completion(**fields: Any) -> CompletionRequest:
         ({"min_p": -1}, "min_p"),
         ({"seed": 1 << 63}, "seed"),
         ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": -2}, "max_tokens"),
+        ({"max_tokens": True}, "max_tokens"),
+        ({"max_tokens": 8.5}, "max_tokens"),
+        ({"repeat_last_n": -2}, "repeat_last_n"),
+        ({"response_format": {"type": "json_object", "schema": 5}}, "response_format.schema"),
         ({"max_completion_tokens": "many"}, "max_completion_tokens"),
         ({"n": 0}, "n"),
         ({"n": 129}, "n"),
@@ -139,6 +144,14 @@ def test_what_is_wrong_many_times_is_told_once(fields: dict[str, Any], param: st
         tracemalloc.stop()
     assert caught.value.param == param
     assert len(str(caught.value)) < 250
+
+
+def test_what_other_servers_take_means_the_same_here() -> None:
+    assert _chat(max_tokens=-1).max_tokens == _chat(max_completion_tokens=10**30).max_completion_tokens == (1 << 31) - 1
+    assert _chat(seed=-1).seed is None
+    assert _chat(repeat_last_n=-1).repeat_last_n == -1
+    form = _chat(response_format={"type": "json_object", "schema": {"type": "array"}}).response_format
+    assert form and form.schema_ == {"type": "array"}
 
 
 def test_tokens_are_biased_by_their_number() -> None:

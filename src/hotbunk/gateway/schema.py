@@ -4,6 +4,7 @@ import reprlib
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -18,7 +19,6 @@ from pydantic_core import ErrorDetails
 from hotbunk.errors import BadRequest
 
 Text = Annotated[str, Field(min_length=1)]
-Natural = Annotated[int, Field(ge=1, lt=1 << 31)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Factor = Annotated[float, Field(gt=0, le=10)]
@@ -35,8 +35,14 @@ MOST_CHOICES = 512
 _MOST_BIASES = 1024
 _MOST_MESSAGES = 1 << 16
 _MOST_TOKENS = 1 << 22
+_UNLIMITED = (1 << 31) - 1
 _brief = reprlib.Repr()
 _brief.maxlevel, _brief.maxstring, _brief.maxother = 2, 60, 60
+
+
+def _limited(value: Any) -> Any:
+    # -1 is no limit to llama-server and LM Studio, and some clients write the largest number they have
+    return value if type(value) is not int else _UNLIMITED if value == -1 else min(value, _UNLIMITED)
 
 
 def _few(value: Any) -> Any:
@@ -60,6 +66,8 @@ def _form(prompt: Any) -> str | None:
     return None
 
 
+Limit = Annotated[int, BeforeValidator(_limited), Field(ge=1)]
+Seed = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
 Prompt = Annotated[
     Annotated[str, Tag("str")]
     | Annotated[Some[str], Field(max_length=MOST_CHOICES), Tag("list[str]")]
@@ -88,10 +96,11 @@ class JsonSchema(_Strict):
 
 
 class ResponseFormat(_Strict):
-    """What form the answer must have."""
+    """What form the answer must have; ``schema`` beside ``json_object`` is how llama-server is told."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
 
     @model_validator(mode="after")
     def _complete(self) -> "ResponseFormat":
@@ -114,8 +123,8 @@ class Request(_Strict):
     top_p: Share | None = None
     top_k: Annotated[int, Field(ge=-1, lt=1 << 31)] | None = None
     min_p: Share | None = None
-    seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] | None = None
-    max_tokens: Natural | None = None
+    seed: Annotated[Seed | None, AfterValidator(lambda seed: None if seed == -1 else seed)] = None  # -1 is: any
+    max_tokens: Limit | None = None
     stop: Text | Annotated[list[Text], Field(max_length=16)] | None = None
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     logit_bias: Annotated[dict[Key, Bias] | None, BeforeValidator(_few)] = None
@@ -123,7 +132,7 @@ class Request(_Strict):
     frequency_penalty: Penalty | None = None
     repeat_penalty: Factor | None = None
     repetition_penalty: Factor | None = None
-    repeat_last_n: Annotated[int, Field(ge=0, le=1 << 20)] | None = None
+    repeat_last_n: Annotated[int, Field(ge=-1, le=1 << 20)] | None = None
     response_format: ResponseFormat | None = None
     grammar: str | None = None
     ignore_eos: bool | None = None
@@ -180,7 +189,7 @@ class ChatRequest(Request):
     """``POST /v1/chat/completions``."""
 
     messages: Annotated[Some[Message], Field(max_length=_MOST_MESSAGES)]
-    max_completion_tokens: Natural | None = None
+    max_completion_tokens: Limit | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
