@@ -77,6 +77,22 @@ def test_what_is_ordered_in_another_form_while_it_comes_takes_that(smollm2: Path
     serve(smollm2, gemma3, device, test)
 
 
+def test_as_many_layers_as_fit_are_loaded_of_a_model_that_stands_with_less(
+    smollm2: Path, gemma3: Path, device: Device
+) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        await runtime.load("small", 3)
+        assert (await runtime.load("small", None))["layers"] == 31
+        done = orders(device)
+        assert (await runtime.load("small", None))["layers"] == 31
+        assert orders(device) == done  # nothing more is to be had
+        await runtime.load("small", 3)
+        await runtime.load("large", None)
+        assert 3 < (await runtime.load("small", None))["layers"] < 31  # beside the other
+
+    serve(smollm2, gemma3, device, test, budget=700 * MB)
+
+
 def test_another_form_that_finds_no_room_is_refused(smollm2: Path, gemma3: Path, device: Device) -> None:
     async def test(runtime: Runtime, device: Device) -> None:
         await runtime.load("large", None)

@@ -36,7 +36,7 @@ async def refit(entries: Iterable[Entry], budget: int, ask: Ask, splits: bool) -
     for entry in sorted(entries, key=lambda e: not e.served.keep_resident):
         if entry.problem:
             continue
-        offer = await _offer(entry, room, ask)
+        offer = await largest(entry, room, ask)
         entry.ran_short(offer is None)
         if offer and entry.served.keep_resident:
             room -= offer.device.total
@@ -51,7 +51,7 @@ async def refit(entries: Iterable[Entry], budget: int, ask: Ask, splits: bool) -
             yield entry
 
 
-async def _offer(entry: Entry, room: int, ask: Ask) -> Placement | None:
+async def largest(entry: Entry, room: int, ask: Ask) -> Placement | None:
     """The largest placement within ``room`` bytes, and smaller than what there was no memory for; None if none is."""
     assert entry.best
     most = min(room, int(entry.refused * STEP)) if entry.refused else room

@@ -12,7 +12,7 @@ from time import monotonic
 from hotbunk.errors import BadRequest, EngineError, UnusableModel
 from hotbunk.placement import Placement
 from hotbunk.runtime.catalog import Entry, form
-from hotbunk.runtime.fitting import Ask
+from hotbunk.runtime.fitting import Ask, largest
 from hotbunk.scheduler import Phase, Snapshot, actions, events
 from hotbunk.units import brief_size
 from hotbunk.worker.protocol import Predict, Predicted
@@ -70,7 +70,8 @@ class Orders:
             BadRequest: there is no such residency, or no room for it.
             UnusableModel: the load failed.
         """
-        placement = await self._priced(self._entries[name], layers) if layers is not None else None
+        entry = self._entries[name]
+        placement = await self._larger(entry) if layers is None else await self._priced(entry, layers)
         model = self._snapshot().models[name]
         if model.phase is not Phase.READY or (placement and form(model.placement) != form(placement)):
             await self._obeyed(name, True, placement)
@@ -120,6 +121,14 @@ class Orders:
         if entry.short is None or model is None or model.resident:
             return None
         return UnusableModel(self._shortage(entry))
+
+    async def _larger(self, entry: Entry) -> Placement | None:
+        """The most of a model that there is room for, if it stands with less."""
+        model = self._snapshot().models[entry.served.id]
+        if model.phase is not Phase.READY or form(model.placement) == form(entry.placement):
+            return None
+        found = await largest(entry, self._snapshot().free + model.bytes, self._ask)
+        return found if found and found.device.total > model.bytes else None
 
     async def _priced(self, entry: Entry, layers: int) -> Placement:
         if not 0 <= layers <= entry.layers:
