@@ -80,6 +80,9 @@ def test_greedy_takes_the_likeliest(model: Model, context: Context) -> None:
     context.prefill(0, 0, PROMPT, output=True)
     likeliest = int(context.logits(-1).argmax())
     assert Sampler(Sampling(temperature=0), model, PROMPT, []).sample(context, -1) == likeliest
+    for cold in (1e-40, 1e-38, 1e-7):
+        sampling = Sampling(temperature=cold, top_k=0, top_p=1, min_p=0, seed=1)
+        assert Sampler(sampling, model, PROMPT, []).sample(context, -1) == likeliest
     banned = Sampling(temperature=0, logit_bias={likeliest: -100.0})
     assert Sampler(banned, model, PROMPT, []).sample(context, -1) != likeliest
     assert Sampler(Sampling(top_k=1), model, PROMPT, []).sample(context, -1) == likeliest

@@ -56,7 +56,7 @@ class Sampler:
             BadRequest: the grammar, a biased token or a penalty is not valid, or the grammar refuses ``generated``.
         """
         self._seed, self._drawn = sampling.seed, len(generated)
-        self._greedy = sampling.temperature <= 0
+        self._greedy = sampling.temperature < 1e-6  # logits divided by a smaller one may overflow
         self._biased, self._biases = _biases(sampling.logit_bias, model.vocabulary)
         self._grammar = _grammar(sampling.grammar, model, generated)
         try:
