@@ -30,11 +30,15 @@ class BadRequest(HotbunkError):
 
 
 class Overloaded(HotbunkError):
-    """No further request can be admitted within the bound on waiting; come back after ``retry_after`` seconds."""
+    """No further request can be admitted within the bound on waiting; come back after ``retry_after`` seconds.
 
-    def __init__(self, message: str, retry_after: float) -> None:
+    ``present`` are the requests that its device has to answer before.
+    """
+
+    def __init__(self, message: str, retry_after: float, present: int = 0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.present = present
 
 
 class EngineError(HotbunkError):

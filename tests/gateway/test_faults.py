@@ -120,6 +120,20 @@ def test_of_several_choices_all_are_admitted_or_none(web: httpx.Client, fake: Fa
     assert all(fake.started.get_nowait().cancelled.is_set() for _ in range(2))
 
 
+@pytest.mark.parametrize(("fields", "param"), [({"n": 3}, "n"), ({"prompt": ["x"] * 3}, "prompt")])
+def test_more_choices_than_can_ever_be_admitted(
+    web: httpx.Client, fake: Fake, fields: dict[str, Any], param: str
+) -> None:
+    fake.refuse, fake.refuse_after = Overloaded("2 turns are owed already", 1, present=2), 2
+    error = _error(web.post("/v1/completions", json=TEXT | fields), 400)
+    assert error["param"] == param
+    assert "of 3 choices only 2 can be admitted" in error["message"]
+    assert all(fake.started.get_nowait().cancelled.is_set() for _ in range(2))
+    fake.refuse = Overloaded("2 turns are owed already", 1, present=3)  # one of them somebody else's
+    fake.jobs.clear()
+    _error(web.post("/v1/completions", json=TEXT | fields), 429)
+
+
 @pytest.mark.parametrize("n", [1, 2])
 def test_a_generation_that_fails(web: httpx.Client, fake: Fake, n: int) -> None:
     fake.fail = EngineError("the device is gone")

@@ -135,6 +135,7 @@ def test_a_full_queue_is_refused(smollm2: Path, gemma3: Path) -> None:
                 for _ in range(3):
                     kept.append(runtime.submit(job("small", 5)))
             assert refused.value.retry_after >= 1
+            assert refused.value.present == len(kept)
             for each in kept:
                 each.cancel()
 

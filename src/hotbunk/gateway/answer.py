@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from hotbunk.errors import BadRequest, Overloaded
 from hotbunk.gateway.backend import Backend
 from hotbunk.gateway.intake import Order
 from hotbunk.gateway.shapes import Shape
@@ -157,15 +158,21 @@ def begin(backend: Backend, model: str, order: Order, shape: Shape, vocab: Vocab
 
     Raises:
         Overloaded, UnusableModel, BadRequest: as ``Backend.submit`` does.
+        BadRequest: the order alone is more than can be admitted, so that it is no use to come back with it.
     """
     choices: list[Choice] = []
     try:
         for index, job in enumerate(order.jobs):
             writer = Writer(vocab.piece, order.stops)
             choices.append(Choice(index, len(job.prompt), backend.submit(job), writer))
-    except BaseException:
+    except BaseException as error:
         for choice in choices:
             choice.cancel()
+        if isinstance(error, Overloaded) and choices and error.present == len(choices):
+            most = (
+                f"of {len(order.jobs)} choices only {len(choices)} can be admitted, though there is nothing else to do"
+            )
+            raise BadRequest(f"{most}; ask for fewer at a time ({error})", order.param) from error
         raise
     return Answer(model, shape, order, choices)
 

@@ -21,12 +21,16 @@ DEFAULT_TOKENS = 16
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The jobs of one request, one for each choice; ``prefix`` is what to echo before each choice's text."""
+    """The jobs of one request, one for each choice; ``prefix`` is what to echo before each choice's text.
+
+    ``param`` is the field that asks for so many.
+    """
 
     jobs: list[Job]
     prefix: list[str]
     stops: tuple[str, ...]
     prompt_tokens: int
+    param: str = "n"
 
 
 def chat(request: ChatRequest, info: ModelInfo, lexicon: Lexicon) -> Order:
@@ -64,7 +68,8 @@ def completion(request: CompletionRequest, info: ModelInfo, lexicon: Lexicon) ->
         job = _job(request, info, lexicon, tokens, limit, request.logprobs, "prompt")
         jobs += _choices(job, count)
         prefix += [_text(prompt, lexicon) if request.echo else ""] * count
-    return Order(jobs, prefix, request.stops, sum(len(job.prompt) for job in jobs[::count]))
+    param = "n" if len(prompts) == 1 else "prompt"
+    return Order(jobs, prefix, request.stops, sum(len(job.prompt) for job in jobs[::count]), param)
 
 
 def _prompts(request: CompletionRequest) -> list[str | list[int]]:

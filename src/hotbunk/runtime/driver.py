@@ -124,7 +124,8 @@ class Driver:
         ):
             if isinstance(action, actions.Refuse) and action.sequence == generation.number:
                 del self.jobs[generation.number]
-                raise Overloaded(f"{job.model} cannot take the request: {action.reason}", ceil(action.retry_after))
+                why = f"{job.model} cannot take the request: {action.reason}"
+                raise Overloaded(why, ceil(action.retry_after), len(self.jobs))
         return generation
 
     def expect(self, model: str) -> None:
