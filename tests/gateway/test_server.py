@@ -5,6 +5,7 @@ import http.client
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -87,6 +88,20 @@ def test_a_second_signal_does_not_wait_for_running_answers(program: tuple[subpro
         process.send_signal(signal.SIGINT)
         assert "the server is stopping" in [line for line in lines if line][-1]
         assert _ended(process)
+
+
+def test_a_request_that_never_ends_does_not_keep_it(program: tuple[subprocess.Popen[str], str]) -> None:
+    process, url = program
+    where = httpx.URL(url)
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\nExpect: 100-continue\r\n\r\n{"
+    with socket.create_connection((where.host, where.port or 80)) as connection:
+        connection.sendall(head)
+        assert connection.recv(100).startswith(b"HTTP/1.1 100 ")  # it is waiting for the body
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 503 ") and b"the server is stopping" in answer
+    assert _ended(process)
 
 
 def test_a_connection_is_kept_for_longer_than_clients_keep_theirs(program: tuple[subprocess.Popen[str], str]) -> None:

@@ -41,7 +41,7 @@ class Gateway:
 
     async def chat(self, request: Request) -> Response:
         """``POST /v1/chat/completions``."""
-        body = await _read(request)
+        body = await self.read(request)
         ask = schema.parse(schema.ChatRequest, body)
         info = self.backend.resolve(ask.model)
         lexicon, order = await self._order(ask, body, info, lambda lexicon: intake.chat(ask, info, lexicon))
@@ -50,12 +50,21 @@ class Gateway:
 
     async def completion(self, request: Request) -> Response:
         """``POST /v1/completions``."""
-        body = await _read(request)
+        body = await self.read(request)
         ask = schema.parse(schema.CompletionRequest, body)
         info = self.backend.resolve(ask.model)
         lexicon, order = await self._order(ask, body, info, lambda lexicon: intake.completion(ask, info, lexicon))
         shape = Completion(lexicon.vocab, ask.logprobs is not None)
         return await self._respond(request, ask, begin(self.backend, info.id, order, shape, lexicon.vocab))
+
+    async def read(self, request: Request) -> bytes:
+        """The body, which may never be complete.
+
+        Raises:
+            TooLarge: it is longer than any request may be.
+            Stopping: the server stops before it is there.
+        """
+        return await while_wanted(self.stopping, _body(request))
 
     async def _order(
         self, ask: schema.Request, body: bytes, info: ModelInfo, make: Callable[[Lexicon], Order]
@@ -72,7 +81,7 @@ class Gateway:
         if ask.stream:
             return EventStream(self._events(answer, ask.wants_usage), self.stopping)
         try:
-            return _json(await while_wanted(request.receive, self.stopping, answer.whole()))
+            return _json(await while_wanted(self.stopping, answer.whole(), request.receive))
         except Disconnected:
             return Response(status_code=faults.CLOSED)
         finally:
@@ -162,7 +171,7 @@ def _add_admin(app: FastAPI, gateway: Gateway) -> None:
 
     @app.post("/api/models/{name:path}/load")
     async def load(name: str, request: Request) -> Response:
-        ask = schema.parse(schema.LoadRequest, await _read(request) or b"{}")
+        ask = schema.parse(schema.LoadRequest, await gateway.read(request) or b"{}")
         return _json(await backend.load(backend.resolve(name).id, ask.layers))
 
     @app.post("/api/models/{name:path}/unload")
@@ -170,7 +179,7 @@ def _add_admin(app: FastAPI, gateway: Gateway) -> None:
         return _json(await backend.unload(backend.resolve(name).id))
 
 
-async def _read(request: Request) -> bytes:
+async def _body(request: Request) -> bytes:
     body = bytearray()
     async for part in request.stream():
         body += part

@@ -18,26 +18,26 @@ class Disconnected(Exception):
     """The client went away before its answer was complete."""
 
 
-async def while_wanted(receive: Receive, stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
-    """Do ``work``, but cancel it as soon as its client disconnects or the server stops.
+async def while_wanted(stopping: asyncio.Event, work: Coroutine[Any, Any, T], receive: Receive | None = None) -> T:
+    """Do ``work``, but cancel it as soon as the server stops, or its client disconnects.
 
-    The request's body must have been read.
+    With ``receive`` the request's body must have been read; without, ``work`` hears itself that the client went away.
 
     Raises:
         Disconnected: the client went away first.
         Stopping: the server stopped first.
     """
-    task = asyncio.create_task(work)
-    gone, stop = asyncio.create_task(_gone(receive)), asyncio.create_task(stopping.wait())
+    task, stop = asyncio.create_task(work), asyncio.create_task(stopping.wait())
+    gone = [asyncio.create_task(_gone(receive))] if receive else []
     try:
-        await asyncio.wait({task, gone, stop}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([task, stop, *gone], return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        raise Disconnected if gone.done() else Stopping
+        raise Disconnected if any(each.done() for each in gone) else Stopping
     finally:
-        for each in (task, gone, stop):
+        for each in (task, stop, *gone):
             each.cancel()
-        await asyncio.gather(task, gone, stop, return_exceptions=True)
+        await asyncio.gather(task, stop, *gone, return_exceptions=True)
 
 
 async def _gone(receive: Receive) -> None:
@@ -60,7 +60,7 @@ class EventStream(Response):
         """Serve it, as ASGI has it."""
         async with aclosing(self._events):
             try:
-                await while_wanted(receive, self._stopping, self._send(send))
+                await while_wanted(self._stopping, self._send(send), receive)
             except Disconnected:
                 return
             except Stopping as error:
