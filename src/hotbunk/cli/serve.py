@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -107,11 +108,18 @@ def run(config: Config) -> None:
     from hotbunk.runtime import Runtime
 
     async def until_stopped() -> None:
+        # as Ctrl-C does; once requests are answered, the server takes care of both
+        starting = asyncio.current_task()
+        assert starting
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, starting.cancel)
         async with Runtime(config) as runtime:
             await answer(runtime, config.host, config.port, _announce, config.cors_origins)
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    asyncio.run(until_stopped())
+    try:
+        asyncio.run(until_stopped())
+    except asyncio.CancelledError:
+        typer.echo("stopped before anything was served", err=True)
 
 
 def _announce(url: str) -> None:
