@@ -10,8 +10,8 @@ class Sampling(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``temperature`` 0 is greedy. ``repeat_penalty`` looks at the last ``repeat_last_n`` tokens (-1: at all), prompt
     included (as llama.cpp does); ``presence_penalty`` and ``frequency_penalty`` look at all generated tokens (as OpenAI
-    does). ``grammar`` is GBNF with the root rule ``root``, or what a ``Guide`` is made of. ``logit_bias`` maps token ids
-    to added logits.
+    does). ``grammar`` is GBNF with the root rule ``root``, or what a ``Guide`` is made of. ``logit_bias`` maps token
+    ids to added logits.
     """
 
     temperature: float = 0.8

@@ -201,6 +201,7 @@ def test_ignore_eos(web: httpx.Client, fake: Fake) -> None:
     "form",
     [
         {"type": "json_object"},
+        {"type": "json_object", "schema": {"type": "object", "properties": {"a": {}}, "required": ["a"]}},
         {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "properties": {}}}},
     ],
 )

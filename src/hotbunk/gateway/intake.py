@@ -150,9 +150,9 @@ def _grammar(request: Request, lexicon: Lexicon) -> str | None:
     if form is not None and form.type != "text":
         if text:
             raise BadRequest("grammar and response_format exclude each other; leave one out", "grammar")
-        asked = form.json_schema if form.type == "json_schema" else None
-        schema = {"type": "object"} if asked is None else asked.schema_ or {}
-        text = grammar.from_schema(schema, bool(asked and asked.strict))
+        strict = form.json_schema.strict if form.json_schema else None
+        schema = form.json_schema.schema_ if form.type == "json_schema" and form.json_schema else form.schema_
+        text = grammar.from_schema(schema if schema is not None else {"type": "object"}, bool(strict))
     elif text:
         grammar.check(text, lexicon.vocab)
     if text and request.ignore_eos:
