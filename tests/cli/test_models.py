@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hotbunk.cli import app
+from tests.models import speechless
 
 
 def run(*arguments: object) -> str:
@@ -73,3 +74,13 @@ def test_the_table_tells_how_a_model_fits(smollm2: Path) -> None:
     assert "in 10 GiB on" in run(smollm2, *options, "--budget", "10GiB")
     assert "whole, " in run(smollm2, *options, "--budget", "10GiB")
     assert "no, needs " in run(smollm2, *options, "--budget", "1KiB")
+
+
+def test_models_that_generate_no_text_are_unusable(tmp_path: Path) -> None:
+    for architecture in ("bert", "llada", "t5"):
+        speechless(tmp_path, architecture)
+    report = inspect(tmp_path, "--device", "cpu", "--budget", "1GiB")
+    assert not report["models"]
+    told = {Path(each["path"]).stem: each["reason"] for each in report["unusable"]}
+    assert told.keys() == {"bert", "llada", "t5"}
+    assert "does not generate text" in told["bert"] and "has an encoder" in told["t5"]

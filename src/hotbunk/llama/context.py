@@ -280,6 +280,9 @@ def _make(model: int, context: int, slots: int, threads: int, flash: bool | None
     if not handle:
         message = f"libllama cannot make a context of {slots} slots of {context} tokens: {words(lines)}"
         raise OutOfMemory(message) if _MEMORY.search(message) else EngineError(message)
+    if not api.llama_get_memory(handle):  # it would be asked for the logits of all tokens, and abort
+        api.llama_free(handle)
+        raise EngineError("it does not generate text token by token (a model for embeddings, or for diffusion)")
     return int(handle)
 
 

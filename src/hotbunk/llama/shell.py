@@ -47,7 +47,7 @@ class Opened:
     allocated nor read; it can only tell what memory it would take.
 
     Raises:
-        EngineError: libllama cannot open it, in its own words.
+        EngineError: libllama cannot open it, in its own words; or it has an encoder.
     """
 
     def __init__(
@@ -67,6 +67,9 @@ class Opened:
         parameters.lazy_mode = api.LLAMA_LAZY_MODE_OFF
         parameters.use_extra_bufts, parameters.load_mtp, parameters.no_alloc = False, False, dry
         self.handle = _load(gguf, parameters)
+        if api.llama_model_has_encoder(self.handle):  # which libllama aborts without
+            self.close()
+            raise EngineError(f"{gguf.path.name} has an encoder ({gguf.architecture}): only plain decoders are served")
 
     def close(self) -> None:
         """Free it; harmless when already closed."""
