@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hotbunk.placement import Placement
-from hotbunk.worker.protocol import Loaded, Resize, Resume, Resumed, Suspended, Unload
+from hotbunk.worker.protocol import Command, Failed, Load, Loaded, Resize, Resume, Resumed, Suspended, Trim, Unload
 from tests.worker.rig import SAMPLINGS, Rig, tokens
 
 # for each of 6 combinations of residency and sampling: 204 in all
@@ -136,6 +136,27 @@ def test_resized_while_it_answers(rig: Rig) -> None:
             rig.engine.handle(Unload(model))
         assert len(answers[0]) == LENGTH
         assert answers[0] == answers[1], sizes
+
+
+def test_while_another_model_moves(rig: Rig) -> None:
+    """libggml's RPC server forgets the graph it was given last whenever memory is given back, whosever it was."""
+    rig.load("smollm2", rig.layers["smollm2"])
+    want = rig.finish(rig.start("smollm2", tokens(6), SAMPLINGS["seeded"], LENGTH))
+    sequence = rig.start("smollm2", tokens(6), SAMPLINGS["seeded"], LENGTH)
+    wide, narrow = (rig.predict("kquant", layers, cached=5) for layers in (5, 2))
+    bare = rig.predict("kquant", 0)
+    moves: list[Command] = [
+        Load("kquant", wide),
+        Resize("kquant", narrow),
+        Resize("kquant", bare),
+        Unload("kquant"),
+        Trim(0),
+    ]
+    for count, move in enumerate(moves, 3):
+        rig.reach(sequence, count)
+        rig.engine.handle(move)
+    assert not rig.of(Failed)
+    assert rig.finish(sequence) == want
 
 
 def test_spilled_to_disk(rig: Rig) -> None:

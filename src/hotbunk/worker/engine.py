@@ -45,6 +45,8 @@ from hotbunk.worker.watch import Watch
 
 log = logging.getLogger("hotbunk.worker")
 
+_MOVES = Load | Unload | Resize | Trim
+
 
 class Engine:
     """One device's models and sequences. Give it commands with ``handle`` and time with ``step``.
@@ -88,6 +90,8 @@ class Engine:
         except Exception as error:
             log.exception("unexpected error in %s", type(command).__name__)
             self._fail(command, f"{type(error).__name__}: {error}")
+        if isinstance(command, _MOVES):
+            self._replan()
         self._weigh()
 
     def step(self) -> bool:
@@ -122,7 +126,7 @@ class Engine:
         self._store.close()
 
     def _dispatch(self, command: Command) -> None:
-        if isinstance(command, Load | Unload | Resize | Trim):
+        if isinstance(command, _MOVES):
             self._pool.room = command.spare
         match command:
             case Open(model, path):
@@ -210,6 +214,18 @@ class Engine:
         finally:
             self._watch.end(perf_counter())
         self._weigh()
+
+    def _replan(self) -> None:
+        """Have graphs sent anew to a device that has no pinned memory: one behind libggml's RPC server.
+
+        Whenever memory is given back there, anybody's, the server forgets the last graph, which libggml may yet refer
+        to: both would abort.
+        """
+        if self._device.is_cpu or self._device.pinned:
+            return
+        for context in (runner.context for runner in self._queue):
+            if context is not None:
+                context.rearrange(context.device, context.host)
 
     def _settled(self, name: str) -> Runner:
         """The runner of an open model, with nothing of it on its way."""
