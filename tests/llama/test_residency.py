@@ -12,7 +12,7 @@ from hotbunk.errors import EngineError, OutOfMemory, UnusableModel
 from hotbunk.llama import lib, tensor
 from hotbunk.llama.device import open_device
 from hotbunk.llama.model import Model
-from tests.models import split
+from tests.models import recurrent, split
 
 from .answers import PROMPT, answer, greedy, ordinary
 
@@ -106,6 +106,20 @@ def test_a_context_outlives_the_layers_that_leave_and_come(path: Path, spec: str
         assert foretold.device.total <= 1.03 * (model.device_weights + context.device.total)
         assert context.host.compute <= foretold.host.compute
         assert layers < model.layers or np.allclose(rows, expected, atol=1e-3)
+    model.close()
+
+
+def test_a_graph_with_views_of_weights_follows_them(tmp_path: Path) -> None:
+    model = Model(recurrent(tmp_path), open_device("cpu"), 1)
+    context, rows = model.context(256, 1), list[NDArray[np.float32]]()
+    for step, layers in enumerate((model.layers, 0, model.layers, 2)):
+        context.decode([(7, step, 0)])  # plans a graph, which the next one would be evaluated by
+        rows.append(context.logits(-1).copy())
+        model.promote(layers)
+    context.clear(0)
+    for step, row in enumerate(rows):
+        context.decode([(7, step, 0)])
+        assert np.array_equal(context.logits(-1), row)
     model.close()
 
 

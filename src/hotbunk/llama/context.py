@@ -192,9 +192,10 @@ class Context:
 
         ``device`` and ``host``: what the context is going to take then.
         """
+        # removing a control vector that is not there changes nothing but marks all graphs as outdated; on the CPU too,
+        # where views of weights (RWKV has some) keep the addresses that these had
+        _forget_graphs(self.handle, None, 0, 0, 0, 0)
         if not self._device.is_cpu:
-            # removing a control vector that is not there changes nothing but marks all graphs as outdated
-            _forget_graphs(self.handle, None, 0, 0, 0, 0)
             self.device, self.host, self._rearranged = device, host, True
 
     def clear(self, slot: int) -> None:
