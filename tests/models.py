@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,18 @@ def recurrent(directory: Path) -> Path:
         file.matrix(block + "channel_mix_value.weight", WIDTH, FFN)
     file.normalise("output_norm")
     file.matrix("output.weight", BYTES, WIDTH)
+    file.end()
+    return path
+
+
+def spm(directory: Path, pieces: Sequence[str], marks: Sequence[str] = (), known: int = BYTES) -> Path:
+    """Make a vocabulary alone, SentencePiece's: so many bytes, ``pieces`` of text, and ``marks`` that stand apart."""
+    path = directory / "spm.gguf"
+    file = _File(path, "llama")
+    file.writer.add_context_length(CONTEXT)
+    file.writer.add_embedding_length(WIDTH)
+    file.writer.add_block_count(1)
+    _spell(file.writer, known, pieces, marks)
     file.end()
     return path
 
@@ -220,10 +233,16 @@ def _outline(writer: Any, blocks: int = 2, heads: int = HEADS) -> None:
     writer.add_feed_forward_length(FFN)
     writer.add_head_count(heads)
     writer.add_vocab_size(BYTES)
+    _spell(writer)
+
+
+def _spell(writer: Any, known: int = BYTES, pieces: Sequence[str] = (), marks: Sequence[str] = ()) -> None:
+    kinds = gguf.TokenType
+    tokens = [*(f"<0x{byte:02X}>" for byte in range(known)), *pieces, *marks]
     writer.add_tokenizer_model("llama")
-    writer.add_token_list([f"<0x{byte:02X}>" for byte in range(BYTES)])
-    writer.add_token_types([gguf.TokenType.BYTE] * BYTES)
-    writer.add_token_scores([0.0] * BYTES)
+    writer.add_token_list(tokens)
+    writer.add_token_types(known * [kinds.BYTE] + len(pieces) * [kinds.NORMAL] + len(marks) * [kinds.USER_DEFINED])
+    writer.add_token_scores([0.0] * len(tokens))
 
 
 def _describe(writer: Any) -> int:

@@ -6,6 +6,7 @@ import pytest
 
 from hotbunk.errors import UnusableModel
 from hotbunk.llama.vocab import Vocab
+from tests.models import spm
 
 TEXT = "Grüße, 世界! 🏠\n\tdef f(x): return x**2"
 
@@ -59,4 +60,12 @@ def test_a_file_that_is_no_model_is_unusable(tmp_path: Path) -> None:
     path = tmp_path / "x.gguf"
     path.write_bytes(b"GGUF but no more")
     with pytest.raises(UnusableModel, match=r"x\.gguf"):
+        Vocab(path)
+
+
+@pytest.mark.parametrize(("known", "lacking"), [(0, 253), (200, 56), (255, 1)])
+def test_a_vocabulary_that_cannot_spell_every_byte_is_unusable(tmp_path: Path, known: int, lacking: int) -> None:
+    """A prompt with such a byte would abort the process."""
+    path = spm(tmp_path, ["a", "b", "c", "\u2581"], known=known)
+    with pytest.raises(UnusableModel, match=rf"spm\.gguf: its vocabulary has no tokens for {lacking} of the 256 bytes"):
         Vocab(path)

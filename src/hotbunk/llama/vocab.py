@@ -31,11 +31,14 @@ class Vocab:
         """Read the vocabulary of a GGUF file (the first one of a split model): 0.1 to 1 s.
 
         Raises:
-            UnusableModel: libllama cannot read it.
+            UnusableModel: libllama cannot read it, or it lacks tokens that any text may need.
         """
         self._model = _open(path)
         self.handle = api.llama_model_get_vocab(self._model)
         self.size: int = api.llama_vocab_n_tokens(self.handle)
+        if unspelt := self._unspelt():
+            self.close()
+            raise UnusableModel(f"{path.name}: its vocabulary has no tokens for {unspelt} of the 256 bytes")
         self.bos: int = api.llama_vocab_bos(self.handle)
         self.eos: int = api.llama_vocab_eos(self.handle)
         self.adds_bos = bool(api.llama_vocab_get_add_bos(self.handle)) and self.bos >= 0
@@ -94,6 +97,18 @@ class Vocab:
     def close(self) -> None:
         """Free it; nothing else may be called afterwards."""
         api.llama_model_free(self._model)
+
+    def _unspelt(self) -> int:
+        """Bytes without a token in a vocabulary that falls back on these; at the first in a text libllama aborts."""
+        if api.llama_vocab_type(self.handle) != api.LLAMA_VOCAB_TYPE_SPM:
+            return 0
+        spellings = {text: byte for byte in range(256) for text in (b"<0x%02X>" % byte, bytes([byte]))}
+        left = set(range(256))
+        for text in map(api.llama_vocab_get_text, repeat(self.handle), range(self.size)):
+            left.discard(spellings.get(text, -1))
+            if not left:  # in real vocabularies they come early
+                break
+        return len(left)
 
 
 def _open(path: Path) -> int:
