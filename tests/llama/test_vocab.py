@@ -69,3 +69,11 @@ def test_a_vocabulary_that_cannot_spell_every_byte_is_unusable(tmp_path: Path, k
     path = spm(tmp_path, ["a", "b", "c", "\u2581"], known=known)
     with pytest.raises(UnusableModel, match=rf"spm\.gguf: its vocabulary has no tokens for {lacking} of the 256 bytes"):
         Vocab(path)
+
+
+def test_more_tokens_than_bytes(tmp_path: Path) -> None:
+    vocab = Vocab(spm(tmp_path, ["a", "\u2581"], marks=["\n"]))
+    line = vocab.tokenize("\na", special=True, bos=False)
+    assert len(line) == 3, "there is a space of its own behind the mark"
+    assert vocab.tokenize("\na" * 40, special=True, bos=False) == line * 40
+    vocab.close()

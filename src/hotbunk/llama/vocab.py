@@ -53,8 +53,11 @@ class Vocab:
         Needs up to 350 bytes of stack for each character of an unbroken run (libstdc++'s regular expressions recurse).
         """
         data = text.encode()
-        room = (api.llama_token * (len(data) + 8))()  # never more tokens than bytes, but for a prefixed space
+        room = (api.llama_token * (len(data) + 8))()  # seldom more tokens than bytes
         count = api.llama_tokenize(self.handle, data, len(data), room, len(room), False, special)
+        if count < 0:  # some put a space behind each mark in the text
+            room = (api.llama_token * -count)()
+            count = api.llama_tokenize(self.handle, data, len(data), room, len(room), False, special)
         tokens: list[int] = room[:count]
         return [self.bos, *tokens] if bos and self.bos >= 0 else tokens
 
