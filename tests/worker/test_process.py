@@ -155,6 +155,33 @@ def test_killed_and_begun_again_from_its_tokens(
     assert len(got) == 30
 
 
+def test_ends_with_its_engine(wire: Wire, environment: dict[str, str], smollm2: Path) -> None:
+    """While the host store is being filled, too, by a thread that would be waited for."""
+    broken = """if True:
+        from threading import Event
+        from hotbunk.llama.copy import Copy
+        from hotbunk.worker.__main__ import main
+        from hotbunk.worker.engine import Engine
+
+        def step(engine, well=Engine.step):
+            well(engine)
+            if engine._store.filling:
+                raise MemoryError("no memory at all")
+
+        Engine.step, Copy.fill = step, lambda copy: Event().wait()
+        main()
+    """
+    command = [sys.executable, "-c", broken, *_command(wire, "--device", "cpu", "--host-memory", str(1 << 30))[3:]]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as worker:
+        wire.send(Open("m", str(smollm2)))
+        try:
+            _, said = worker.communicate(timeout=60)
+        finally:
+            worker.kill()
+    assert worker.returncode == 1
+    assert b"the engine failed" in said and b"MemoryError: no memory at all" in said
+
+
 def test_goes_with_its_parent(wire: Wire, environment: dict[str, str]) -> None:
     """The parent is killed; the worker's standard output, held by nobody else, then comes to its end."""
     start = "import os, subprocess, sys, time; subprocess.Popen([*sys.argv[1:], str(os.getpid())]); time.sleep(600)"

@@ -78,7 +78,12 @@ def _serve(arguments: argparse.Namespace, device: Device) -> None:
         lambda: _beat(device, engine, arena, watch, store),
         arguments.host_parent_pid,
     )
-    _loop(engine, link)
+    try:
+        _loop(engine, link)
+    except Exception:
+        log.exception("the engine failed")
+        # at once: others would be waited for that may yet work for long, and meanwhile the beats say that all is well
+        os._exit(1)
     link.close()
 
 
