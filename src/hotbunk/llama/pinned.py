@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes as C
 import mmap
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 
 import numpy as np
@@ -115,7 +116,8 @@ def _huge_pages(size: int) -> NDArray[np.uint8]:
         mapping = mmap.mmap(-1, size + _HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except OSError as error:
         raise EngineError(f"there are no {size} bytes of host memory: {error.strerror}") from error
-    if hasattr(mmap, "MADV_HUGEPAGE"):
+    # Python may be without the name, and the kernel without huge pages
+    with suppress(AttributeError, OSError):
         mapping.madvise(mmap.MADV_HUGEPAGE)
     whole = np.frombuffer(mapping, np.uint8)
     start = -whole.ctypes.data % _HUGE
