@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hotbunk.errors import EngineError
 from hotbunk.worker.arena import Arena, State
 
 PAGE = 4096
@@ -128,6 +129,20 @@ def test_a_state_that_cannot_be_written_stays(tmp_path: Path, caplog: pytest.Log
     assert (arena.held, arena.trouble) == (1, "")
     assert np.array_equal(_take(arena, 1), _state(50))
     arena.close()
+
+
+def test_where_there_is_no_memory_what_lies_there_makes_room(tmp_path: Path) -> None:
+    arena = Arena(9 * PAGE, tmp_path, _block(1))
+    _put(arena, 1, _state(PAGE, 1))
+    _put(arena, 2, _state(2 * PAGE, 2))
+    with (
+        pytest.raises(EngineError, match=f"there are no {1 << 62} bytes of host memory for a suspended state"),
+        arena.reserve(3, 1 << 62),
+    ):
+        pass
+    assert [arena.tier(key) for key in (1, 2)] == ["pinned", "disk"]
+    assert (len(arena), arena.held) == (2, 0)
+    assert np.array_equal(_take(arena, 2), _state(2 * PAGE, 2))
 
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

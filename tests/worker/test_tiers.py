@@ -7,7 +7,7 @@ import pytest
 
 from hotbunk.errors import EngineError
 from hotbunk.llama.context import Context
-from hotbunk.worker.protocol import Resume, Resumed, Suspend, Suspended
+from hotbunk.worker.protocol import Ended, Resume, Resumed, Suspend, Suspended, Unload, Unloaded
 from tests.worker.rig import SAMPLINGS, Rig, tokens
 
 BLOCK = 2 << 20
@@ -62,3 +62,36 @@ def test_a_state_that_cannot_be_saved_stays_where_it_is(rig: Rig, monkeypatch: p
     assert rig.failed() == "no"
     assert (len(rig.arena), rig.arena.pinned) == (0, 0)
     assert rig.finish(sequence) == want
+
+
+def test_a_state_for_which_there_is_no_memory_ends_only_its_sequence(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = [rig.start("smollm2", tokens(4, n), SAMPLINGS["greedy"], 6) for n in range(2)]
+    rig.run()
+    victim, other = (rig.start("smollm2", tokens(4, n), SAMPLINGS["greedy"], 6) for n in range(2))
+    rig.reach(other, 2)
+    size = Context.state_size
+    with monkeypatch.context() as patched:
+        patched.setattr(Context, "state_size", lambda self, slot: size(self, slot) if slot else 1 << 62)
+        rig.ask(Unload("smollm2"), Unloaded)
+    ended = rig.ended(victim)
+    assert ended and ended.reason == "error" and "no 4611686018427387904 bytes of host memory" in ended.message
+    rig.load("smollm2", 1, slots=5)
+    rig.ask(Resume(other), Resumed)
+    assert rig.finish(other) == rig.produced(small[1])
+
+
+def test_without_memory_to_resume_a_sequence_ends(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    sequence = rig.start("smollm2", tokens(4), SAMPLINGS["greedy"], 6)
+    rig.reach(sequence, 2)
+    rig.ask(Suspend(sequence), Suspended)
+
+    def fail(*_: object) -> None:
+        raise MemoryError("no memory for an array")
+
+    monkeypatch.setattr(Context, "restore", fail)
+    ended = rig.ask(Resume(sequence), Ended)
+    assert (ended.reason, ended.message) == (
+        "error",
+        "its suspended state cannot be restored: no memory for an array",
+    )
+    assert len(rig.arena) == 0

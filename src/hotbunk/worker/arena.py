@@ -14,6 +14,7 @@ from typing import BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from hotbunk.errors import EngineError
 from hotbunk.worker.extents import Extents
 from hotbunk.worker.protocol import Tier
 
@@ -90,6 +91,9 @@ class Arena:
         """Room for a state of ``size`` bytes, to be filled within the ``with`` and then kept under ``key``.
 
         If that raises, the room is given back and nothing is kept.
+
+        Raises:
+            EngineError: there is no such memory, even with all that can be spilled on disk.
         """
         assert key not in self._states, f"there is a state under {key} already"
         entry = self._pinned(size) or self._ordinary(size)
@@ -101,7 +105,7 @@ class Arena:
         else:
             self._states[key] = entry
         finally:
-            self._make_room(0)
+            self._make_room(self.budget)
 
     def size(self, key: int) -> int:
         """Bytes of the state under ``key``."""
@@ -149,10 +153,21 @@ class Arena:
         return _Held(size, self._block[part.start : part.start + size], part)
 
     def _ordinary(self, size: int) -> _Held:
-        self._make_room(size)
-        entry = _Held(size, np.empty(size, np.uint8))
+        self._make_room(self.budget - size)
+        try:
+            state = np.empty(size, np.uint8)
+        except MemoryError:
+            state = self._squeezed(size)
         self._bytes["memory"] += size
-        return entry
+        return _Held(size, state)
+
+    def _squeezed(self, size: int) -> State:
+        """Memory where there is less than the budget: all that lies there may go to disk for it."""
+        self._make_room(0)
+        try:
+            return np.empty(size, np.uint8)
+        except MemoryError:
+            raise EngineError(f"there are no {size} bytes of host memory for a suspended state") from None
 
     def _unpin(self, entry: _Held) -> None:
         """Move a state from the block to ordinary memory."""
@@ -161,10 +176,10 @@ class Arena:
         self._release(entry)
         entry.state = copy
 
-    def _make_room(self, size: int) -> None:
-        """Spill the oldest states in ordinary memory until ``size`` more bytes are within the budget."""
+    def _make_room(self, most: int) -> None:
+        """Spill the oldest states in ordinary memory until no more than ``most`` bytes are left there."""
         for entry in [entry for entry in self._states.values() if entry.tier == "memory" and entry.size]:
-            if self.held + size <= self.budget:
+            if self.held <= most:
                 break
             if not self._spill(entry):
                 return

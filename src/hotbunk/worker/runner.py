@@ -80,7 +80,7 @@ class Runner:
         """Move a running sequence's state to the arena.
 
         Raises:
-            HotbunkError: it does not run, or libllama cannot save it; it is then as before.
+            HotbunkError: it does not run, libllama cannot save it, or there is no memory; it is then as before.
         """
         if self.context is None or sequence.slot is None:
             raise HotbunkError(f"sequence {sequence.id} is suspended already: resume it first")
@@ -107,7 +107,7 @@ class Runner:
             with self._watch(f"resume {self.name}") as lap, self._arena.take(sequence.id) as state:
                 if size:
                     context.restore(slot, state)
-        except (EngineError, OSError) as error:
+        except (EngineError, OSError, MemoryError) as error:
             self.end(sequence, "error", f"its suspended state cannot be restored: {error}")
             return None
         sequence.slot = slot
