@@ -218,8 +218,28 @@ def test_a_file_that_is_gone_is_said_so(kquant: Path, tmp_path: Path, spoil: Cal
     copy = model.copy()
     spoil(path)
     assert copy is not None
-    with pytest.raises(EngineError, match=r"fleeting.gguf (cannot be read any more|has become shorter)"):
+    with pytest.raises(EngineError, match=r"fleeting.gguf (cannot be read any more|is another file by now)"):
         copy.fill()
+    copy.free()
+    model.close()
+
+
+def test_a_file_that_was_replaced_is_not_mixed_with_what_is_loaded(
+    kquant: Path, rpc_device: str, tmp_path: Path
+) -> None:
+    path, newer = tmp_path / "m.gguf", tmp_path / "newer.gguf"
+    for file in (path, newer):
+        file.write_bytes(kquant.read_bytes())
+    model = Model(path, open_device(rpc_device), 1)
+    model.promote(2)
+    expected, copy = answer(model), model.copy()
+    newer.replace(path)
+    assert copy is not None
+    for use in (copy.fill, lambda: model.predict(1, 256, 2), lambda: model.promote(4)):
+        with pytest.raises(EngineError, match=r"m\.gguf is another file by now; restart hotbunk to serve it"):
+            use()
+    assert model.residency == 2
+    assert np.array_equal(answer(model), expected)
     copy.free()
     model.close()
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
-from pathlib import Path
 from threading import Event
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from hotbunk.errors import EngineError
 from hotbunk.llama.device import Device
-from hotbunk.llama.gguf import Tensor
+from hotbunk.llama.header import File, Tensor
 from hotbunk.llama.piece import Layout
 from hotbunk.llama.pinned import PAGE, Block
 
@@ -51,7 +50,7 @@ class Copy:
         """Read and pin part after part; False if it was stopped before the end.
 
         Raises:
-            EngineError: a file cannot be read any more, or the driver does not lock the memory.
+            EngineError: a file cannot be read any more, or is another one; or the driver does not lock the memory.
         """
         with ThreadPoolExecutor(_THREADS, "copy") as pool:
             for part, start in enumerate(self._starts):
@@ -81,7 +80,7 @@ class Copy:
         """Give the memory back; nothing may point here any more."""
         self._block.free()
 
-    def _slices(self, part: int) -> Iterator[tuple[Path, int, NDArray[np.uint8]]]:
+    def _slices(self, part: int) -> Iterator[tuple[File, int, NDArray[np.uint8]]]:
         """File, first byte and target of what there is to read."""
         for tensor, offset in zip(self._parts[part], self._layouts[part].offsets, strict=True):
             start = self._starts[part] + offset
@@ -90,10 +89,11 @@ class Copy:
                 yield tensor.file, tensor.start + at, target[at : at + _SLICE]
 
 
-def _read(file: Path, start: int, target: NDArray[np.uint8]) -> None:
+def _read(file: File, start: int, target: NDArray[np.uint8]) -> None:
     view = target.data
     try:
-        with file.open("rb", buffering=0) as stream:
+        with file.path.open("rb", buffering=0) as stream:
+            file.check(stream.fileno())
             stream.seek(start)
             while view:
                 count = stream.readinto(view)

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hotbunk.errors import ConfigError, UnusableModel
-from hotbunk.llama.header import Header, Tensor
+from hotbunk.llama.header import File, Header, Tensor
 from hotbunk.llama.lib import api
 
 __all__ = ["Gguf", "Tensor", "find", "read", "stem"]
@@ -26,12 +26,12 @@ _QUANTISATIONS = {value: match[1] for name, value in vars(api).items() if (match
 class Gguf:
     """What the files of a model say.
 
-    ``files`` holds the splits in order, ``path`` is the first of them. ``heads`` and ``kv_heads`` are for each block.
+    ``sources`` holds the splits in order, ``path`` is the first of them. ``heads`` and ``kv_heads`` are for each block.
     ``vocabulary``, ``context`` (as trained) and ``window`` (sliding; 0: none) are in tokens; ``windowed`` tells which
     blocks have the window. ``experts`` is 0 for a dense model; ``active`` of them work on each token.
     """
 
-    files: tuple[Path, ...]
+    sources: tuple[File, ...]
     architecture: str
     name: str
     blocks: int
@@ -49,9 +49,14 @@ class Gguf:
     tensors: tuple[Tensor, ...]
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The splits' paths."""
+        return tuple(source.path for source in self.sources)
+
+    @property
     def path(self) -> Path:
         """The file to give to libllama, which finds the other splits by itself."""
-        return self.files[0]
+        return self.sources[0].path
 
     @cached_property
     def parameters(self) -> int:
@@ -185,9 +190,9 @@ def _describe(parts: list[Header]) -> Gguf:
     width = first.number(f"{architecture}.embedding_length") // max(1, *heads)
     tensors = tuple(tensor for part in parts for tensor in part.tensors)
     return Gguf(
-        files=tuple(part.file for part in parts),
+        sources=tuple(part.file for part in parts),
         architecture=architecture,
-        name=first.text("general.name") or stem(first.file),
+        name=first.text("general.name") or stem(first.file.path),
         blocks=blocks,
         heads=heads,
         kv_heads=first.each(f"{architecture}.attention.head_count_kv", blocks, heads),

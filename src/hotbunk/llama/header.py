@@ -1,6 +1,7 @@
 """The header of one GGUF file, through libggml's own reader: keys, values and tensors, checked against the file."""
 
 import ctypes as C
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from hotbunk.errors import UnusableModel
+from hotbunk.errors import EngineError, UnusableModel
 from hotbunk.llama.lib import Pointer, Size, base, bind, captured
 
-__all__ = ["Header", "Tensor", "Value"]
+__all__ = ["File", "Header", "Tensor", "Value"]
 
 
 class _Params(C.Structure):
@@ -65,6 +66,32 @@ Value = int | float | str | list[int | float]
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """A file as it was when its header was read: ``mark`` tells it from another one at the same ``path``."""
+
+    path: Path
+    mark: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its name without folders."""
+        return self.path.name
+
+    def check(self, opened: int | None = None) -> None:
+        """Look whether it is still there, or whether the descriptor ``opened`` is of it.
+
+        Raises:
+            EngineError: another one has taken its place, or none.
+        """
+        try:
+            status = os.stat(self.path if opened is None else opened)
+        except OSError as error:
+            raise EngineError(f"{self.name} cannot be read any more: {error.strerror}") from error
+        if _mark(status) != self.mark:
+            raise EngineError(f"{self.name} is another file by now; restart hotbunk to serve it")
+
+
+@dataclass(frozen=True, slots=True)
 class Tensor:
     """One tensor: its name, its type as libggml writes it (``q4_K``), its bytes and its elements.
 
@@ -75,7 +102,7 @@ class Tensor:
     type: str
     size: int
     elements: int
-    file: Path = Path()
+    file: File = File(Path())
     start: int = 0
 
 
@@ -83,7 +110,7 @@ class Tensor:
 class Header:
     """What one file says. ``lengths`` has the number of elements of each array, ``values`` all else that is short."""
 
-    file: Path
+    file: File
     values: dict[str, Value]
     lengths: dict[str, int]
     tensors: tuple[Tensor, ...]
@@ -95,9 +122,10 @@ class Header:
         Raises:
             UnusableModel: the file cannot be read, is no GGUF file, is corrupt, or is shorter than its tensors.
         """
-        size = _size(file)
+        size, mark = _look(file)
+        source = File(file, mark)
         with _opened(file, size) as handle:
-            header = cls(file, dict(_values(handle)), dict(_lengths(handle)), tuple(_read_tensors(file, handle)))
+            header = cls(source, dict(_values(handle)), dict(_lengths(handle)), tuple(_read_tensors(source, handle)))
             _check_length(header, size, _end(handle))
         return header
 
@@ -126,19 +154,23 @@ class Header:
         return (value,) * blocks if isinstance(value, int) else default
 
 
-def _size(file: Path) -> int:
-    """Check the magic in Python first: it gives the plainest words for the commonest mistake."""
+def _mark(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _look(file: Path) -> tuple[int, tuple[int, ...]]:
+    """Tell the size and the mark; the magic is checked here, in plainer words than libggml has."""
     try:
         with file.open("rb") as stream:
             magic = stream.read(len(_MAGIC))
-        size = file.stat().st_size
+            status = os.fstat(stream.fileno())
     except OSError as error:
         raise UnusableModel(f"{file.name}: cannot be read: {error.strerror}") from error
-    if not size:
+    if not status.st_size:
         raise UnusableModel(f"{file.name}: the file is empty")
     if magic != _MAGIC:
         raise UnusableModel(f"{file.name}: not a GGUF file: it begins with {magic!r}, not {_MAGIC!r}")
-    return size
+    return status.st_size, _mark(status)
 
 
 @contextmanager
@@ -206,7 +238,7 @@ def _lengths(handle: int) -> Iterator[tuple[str, int]]:
             yield _text(_key(handle, index)), _array_length(handle, index)
 
 
-def _read_tensors(file: Path, handle: int) -> Iterator[Tensor]:
+def _read_tensors(file: File, handle: int) -> Iterator[Tensor]:
     for index in range(_tensors(handle)):
         shape = _tensor_shape(handle, index)[:_DIMENSIONS]
         yield Tensor(

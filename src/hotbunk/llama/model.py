@@ -50,7 +50,7 @@ class Model:
             EngineError: libllama cannot open it, in its own words.
         """
         facts = gguf.read(path)
-        self.path, self.device = facts.files[0], device
+        self.path, self.device = facts.path, device
         self.layers, self.trained = facts.blocks + 1, facts.context
         self.vocabulary, self.weights = facts.vocabulary, facts.weights
         self.mixed = facts.experts > 0

@@ -47,7 +47,7 @@ class Opened:
     allocated nor read; it can only tell what memory it would take.
 
     Raises:
-        EngineError: libllama cannot open it, in its own words; or it has an encoder.
+        EngineError: libllama cannot open it, in its own words; it has an encoder; or it is another file by now.
     """
 
     def __init__(
@@ -67,9 +67,11 @@ class Opened:
         parameters.lazy_mode = api.LLAMA_LAZY_MODE_OFF
         parameters.use_extra_bufts, parameters.load_mtp, parameters.no_alloc = False, False, dry
         self.handle = _load(gguf, parameters)
-        if api.llama_model_has_encoder(self.handle):  # which libllama aborts without
+        try:
+            _check(gguf, self.handle)
+        except EngineError:
             self.close()
-            raise EngineError(f"{gguf.path.name} has an encoder ({gguf.architecture}): only plain decoders are served")
+            raise
 
     def close(self) -> None:
         """Free it; harmless when already closed."""
@@ -128,10 +130,17 @@ def _settle(tensors: list[Tensor], piece: Piece | None, addresses: Iterator[int]
 
 def _load(gguf: Gguf, parameters: api.llama_model_params) -> int:
     with captured() as lines:
-        handle = api.llama_model_load_from_file(str(gguf.files[0]).encode(), parameters)
+        handle = api.llama_model_load_from_file(str(gguf.path).encode(), parameters)
     if not handle:
-        raise EngineError(f"libllama cannot open {gguf.files[0].name}: {words(lines)}")
+        raise EngineError(f"libllama cannot open {gguf.path.name}: {words(lines)}")
     return int(handle)
+
+
+def _check(gguf: Gguf, handle: int) -> None:
+    for source in gguf.sources:  # once they are open: what was opened is then what ``gguf`` says
+        source.check()
+    if api.llama_model_has_encoder(handle):  # which libllama aborts without
+        raise EngineError(f"{gguf.path.name} has an encoder ({gguf.architecture}): only plain decoders are served")
 
 
 def _without_vocabulary(gguf: Gguf) -> Any:

@@ -19,7 +19,7 @@ def described(shape: Shape, kind: str | None = None) -> Gguf:
         Tensor(each.name, _NAMES[each.type], each.size, prod(each.shape)) for each in tensors(shape, kind or shape.type)
     )
     return Gguf(
-        files=(),
+        sources=(),
         architecture=shape.architecture,
         name="",
         blocks=shape.blocks,
