@@ -33,6 +33,7 @@ from hotbunk.worker.protocol import (
     Unload,
 )
 from hotbunk.worker.store import Store
+from hotbunk.worker.watch import Watch
 
 R = TypeVar("R", bound=Report)
 
@@ -74,6 +75,7 @@ class Rig:
         store: Store | None = None,
         pinned: int = 0,
         patient: bool = False,
+        watch: Watch | None = None,
     ) -> None:
         """``pinned``: bytes of the arena's block. ``patient``: say that the device computes by itself."""
         self.kind = kind
@@ -82,7 +84,7 @@ class Rig:
         self.arena = Arena(held, directory, np.zeros(pinned, np.uint8))
         device = open_device(spec)
         device = replace(device, pinned=patient or device.pinned)
-        self.engine = Engine(device, 1, self.arena, self.reports.append, store)
+        self.engine = Engine(device, 1, self.arena, self.reports.append, store, watch)
         self.layers: dict[str, int] = {}
         self.open(models)
         self._next = 0

@@ -1,6 +1,7 @@
 """The host store keeps the weights of the models that are loaded most, within its budget, and never in their way."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -14,11 +15,15 @@ from hotbunk.errors import EngineError
 from hotbunk.llama.copy import Copy
 from hotbunk.llama.device import open_device
 from hotbunk.llama.model import Model
+from hotbunk.llama.shell import cpu_type
+from hotbunk.llama.stream import stream
 from hotbunk.shelf import HALF_LIFE, Place, choose
 from hotbunk.worker.machine import cores, free_memory, nodes
-from hotbunk.worker.protocol import Loaded, Resize, Unload, Unloaded
+from hotbunk.worker.protocol import Load, Loaded, Resize, Unload, Unloaded
 from hotbunk.worker.store import Store
+from hotbunk.worker.watch import Watch
 
+from . import rig as module
 from .rig import SAMPLINGS, Rig, tokens
 
 # ---------------------------------------------------------------- who is kept
@@ -146,6 +151,29 @@ def test_layers_come_and_go_under_an_answer_without_its_context(rig: Rig, awake:
         assert not {"context", "kv_out"} & loaded.steps.keys()
         assert loaded.device.weights == placement.device.weights
     assert rig.finish(sequence) == whole
+
+
+def test_a_promotion_that_does_not_end_is_seen(
+    kquant: Path, tmp_path: Path, awake: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = replace(open_device("cpu"), pinned=True, host_type=cpu_type())
+    monkeypatch.setattr(module, "open_device", lambda spec: device)
+    store, watch, held = Store(device, 1 << 30, 0, lambda _: None, awake.set), Watch(), Event()
+    rig = Rig("cpu", "cpu", {"kquant": kquant}, tmp_path, store=store, watch=watch)
+    settle(rig, awake, "kquant")
+    placement = rig.predict("kquant", 5)
+    stream(device)._thread.submit(held.wait)
+    rig.engine.handle(Load("kquant", placement))
+    assert not rig.engine.step()
+    seen, _ = watch.read()
+    held.set()
+    assert seen == "promote kquant"
+    while not rig.of(Loaded):
+        assert awake.wait(60)
+        awake.clear()
+        rig.engine.step()
+    assert watch.read() == ("", 0.0)
+    rig.engine.close()
 
 
 @pytest.mark.parametrize("rig", [68 << 20], indirect=True)

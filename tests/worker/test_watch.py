@@ -26,3 +26,17 @@ def test_what_is_under_way_at_the_same_time_is_work_once(monkeypatch: pytest.Mon
     with watch("decode b"):
         pass
     assert watch.worked == 4.5
+
+
+def test_what_has_lasted_longest_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Watch()
+    at(monkeypatch, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
+    watch.begin(1.0, "promote a")
+    with watch("decode b"):  # 3 to 5
+        assert watch.read() == ("promote a", 3.0)
+    assert watch.read() == ("promote a", 5.0)
+    with watch("decode b"):  # from 7 on
+        watch.end(7.5, "promote a")
+        assert watch.read() == ("decode b", 1.0)
+        at(monkeypatch, 9.0)
+    assert watch.read() == ("", 0.0)

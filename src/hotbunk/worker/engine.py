@@ -199,7 +199,7 @@ class Engine:
     def _await(self, move: moves.Move) -> None:
         """Report the move when its bytes have arrived; the other models have their turns meanwhile."""
         self._moving[move.runner.name] = move
-        self._watch.begin(perf_counter())
+        self._watch.begin(perf_counter(), f"promote {move.runner.name}")
         if move.arrival:
             move.arrival.add_done_callback(lambda _: self._store.wake())
         else:
@@ -212,7 +212,7 @@ class Engine:
                 move.arrival.result()
             self._report(move.finish(self._report))
         finally:
-            self._watch.end(perf_counter())
+            self._watch.end(perf_counter(), f"promote {name}")
         self._weigh()
 
     def _replan(self) -> None:

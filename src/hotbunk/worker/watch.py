@@ -10,6 +10,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._now: tuple[str, float] | None = None
+        self._beside: dict[str, float] = {}  # replaced as a whole: others may be reading it
         self._afoot = 0
         self._worked: tuple[float, float | None] = 0.0, None  # seconds, and since when anything is under way besides
 
@@ -18,9 +19,12 @@ class Watch:
         return Lap(self, operation)
 
     def read(self) -> tuple[str, float]:
-        """The operation under way and its age in seconds; ``("", 0.0)`` when idle."""
-        now = self._now
-        return (now[0], perf_counter() - now[1]) if now else ("", 0.0)
+        """The operation that has been under way for longest and its age in seconds; ``("", 0.0)`` when idle."""
+        now, beside = self._now, self._beside.items()
+        if not now and not beside:
+            return "", 0.0
+        operation, since = min([*beside, now] if now else beside, key=lambda each: each[1])
+        return operation, perf_counter() - since
 
     @property
     def worked(self) -> float:
@@ -28,14 +32,17 @@ class Watch:
         seconds, since = self._worked
         return seconds if since is None else seconds + perf_counter() - since
 
-    def begin(self, at: float) -> None:
-        """Something is under way from that moment of ``perf_counter`` on, maybe beside other things."""
+    def begin(self, at: float, operation: str = "") -> None:
+        """Something is under way from that moment of ``perf_counter`` on; ``operation``, if it is beside all others."""
+        if operation:
+            self._beside = {**self._beside, operation: at}
         if not self._afoot:
             self._worked = self._worked[0], at
         self._afoot += 1
 
-    def end(self, at: float) -> None:
+    def end(self, at: float, operation: str = "") -> None:
         """It is over."""
+        self._beside = {name: since for name, since in self._beside.items() if name != operation}
         self._afoot -= 1
         seconds, since = self._worked
         if not self._afoot and since is not None:
