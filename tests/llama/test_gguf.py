@@ -232,6 +232,12 @@ def test_a_renamed_split(splits: list[Path]) -> None:
     assert refusal(renamed).endswith("name must end in -00001-of-00002.gguf")
 
 
+def test_one_of_no_splits(tiny: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m-00001-of-00000.gguf"
+    shutil.copy(tiny, path)
+    assert refusal(path) == "m-00001-of-00000.gguf: by its name one of 0 splits; give it another one"
+
+
 def test_find(splits: list[Path], tiny: Path) -> None:
     folder = splits[0].parent
     deeper = folder / "more" / "other.GGUF"

@@ -168,6 +168,8 @@ def _siblings(path: Path) -> list[Path]:
     if not split:
         return [path]
     count = int(split["count"])
+    if not count:
+        raise UnusableModel(f"{path.name}: by its name one of 0 splits; give it another one")
     files = [path.with_name(f"{split['stem']}-{n:05}-of-{count:05}{split['suffix']}") for n in range(1, count + 1)]
     for number, file in enumerate(files, 1):
         if not file.exists():
