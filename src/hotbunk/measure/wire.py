@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from random import Random
 from time import monotonic, perf_counter
@@ -72,6 +72,7 @@ LONGEST = 600.0
 """Seconds that one operation of a worker may last; it is taken for hung then, as a server does by default."""
 PATIENCE = 180.0
 """Seconds that a worker may take to begin, or may have nothing to do while a report of it is awaited."""
+_PARTING = 20.0  # seconds that it may take to leave
 
 Move = Load | Unload | Resize | Suspend | Resume
 _ANSWERS = {Load: Loaded, Resize: Loaded, Unload: Unloaded, Suspend: Suspended, Resume: Resumed}
@@ -312,7 +313,8 @@ def worker(device: str, threads: int | None = None, *options: str) -> Iterator[W
                 wire.hello = wire.until(Hello)
                 yield wire
                 wire.send(Shutdown())
-                process.wait(20)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(_PARTING)
             finally:
                 process.kill()  # harmless when it has gone
                 wire.words.refusal()  # all that it said is passed on
