@@ -1,10 +1,15 @@
 """Vocabularies without weights: the two real models', and files that have none."""
 
+import ctypes as C
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hotbunk.errors import UnusableModel
+from hotbunk.llama.device import open_device
+from hotbunk.llama.lib import api
+from hotbunk.llama.model import Model
 from hotbunk.llama.vocab import Vocab
 from tests.models import spm
 
@@ -54,6 +59,19 @@ def test_control_tokens_are_read_and_shown_only_where_asked(vocab: Vocab) -> Non
 def test_a_token_that_is_none_is_refused(vocab: Vocab, token: int) -> None:
     with pytest.raises(ValueError, match="no token"):
         vocab.piece(token)
+
+
+def test_grammars_need_no_device(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, load, given = Model(smollm2, open_device("cpu"), 1), api.llama_model_load_from_file, []
+
+    def note(path: bytes, parameters: Any) -> Any:
+        given.append(C.cast(parameters.devices, C.POINTER(C.c_void_p))[0])
+        return load(path, parameters)
+
+    monkeypatch.setattr(api, "llama_model_load_from_file", note)
+    assert model.vocab.size
+    assert given == [None], "the list ends where it begins; without one libllama takes all devices that there are"
+    model.close()
 
 
 def test_a_file_that_is_no_model_is_unusable(tmp_path: Path) -> None:
