@@ -336,6 +336,7 @@ def test_what_libllama_refuses_is_said_in_its_words(kquant: Path, tmp_path: Path
 
 
 def test_neighbours_do_not_change_a_sequence(path: Path) -> None:
+    """Of a model with quantised weights, as these are: rows of F16 the CPU multiplies otherwise when there are more."""
     model = Model(path, open_device("cpu"), 1)
     context = model.context(320, 3)
     context.prefill(0, 0, PROMPT, output=False)
