@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from hotbunk.report.curves import band
 from hotbunk.report.words import figure, listed, percent, seconds
-from hotbunk.study import offload
+from hotbunk.study import concurrency, offload
 from hotbunk.study.report import write
 from hotbunk.study.results import Results, Row
 from tests.study.machine import MODELS, SESSION, Maker, about
@@ -76,6 +77,37 @@ def test_a_single_row_makes_a_report(tmp_path: Path) -> None:
         results.add(table, whole.rows(table)[:1])
     page = write(results)[0].read_text()
     assert all(f'id="{part}"' in page for part in ("offload", "preemption", "concurrency", "context", "bus"))
+
+
+def test_a_count_that_a_residency_lacks_leaves_its_cell_empty(tmp_path: Path) -> None:
+    whole = Maker(tmp_path / "whole", ["llama3-8b"], repeats=1)
+    whole.concurrency("llama3-8b")
+    lacking = {33: {8}, 30: {1, 32}}  # all layers, and nine in ten
+    results = Results(tmp_path / "part")
+    rows = whole.results.rows("concurrency")
+    results.add("concurrency", [row for row in rows if row["sequences"] not in lacking.get(row["layers"], ())])
+    summary = write(results)[1].read_text()
+    table = summary.partition("tokens a second of each sequence")[2].splitlines()[1:8]
+    ends = {line.split("%")[0].strip(): line.rstrip() for line in table[1:]}
+    where = [table[0].index(f" {count:g}") + len(f" {count:g}") for count in concurrency.COUNTS]
+    for share, absent in (("100", [8]), ("91", [1, 32]), ("0", [])):
+        cells = [ends[share][max(0, end - 6) : end].strip() for end in where]
+        assert [n for n, cell in zip(concurrency.COUNTS, cells, strict=True) if not cell] == absent
+    told = " ".join(summary.split())
+    assert re.search(r"From 1 to 32 sequences the total speed grows \S+ times at 100 % on the device, \S+ times", told)
+    assert "times at 91 % on the device (from 2 to 16)" in told and "ms at 91 % (from 2 to 16)" in told
+
+
+def test_page_and_summary_are_of_one_making(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maker = Maker(tmp_path, ["llama3-8b"], repeats=1)
+    maker.concurrency("llama3-8b")
+    before = [path.read_text() for path in write(maker.results)[:2]]
+    maker.context("llama3-8b")
+    with monkeypatch.context() as patch, pytest.raises(IndexError):
+        patch.setattr(import_module(write.__module__), "text", lambda page: page.tables[1])
+        write(maker.results)
+    assert [(tmp_path / name).read_text() for name in ("report.html", "summary.txt")] == before
+    assert (tmp_path / "context.csv").exists()
 
 
 def test_every_host_is_told_once(tmp_path: Path) -> None:

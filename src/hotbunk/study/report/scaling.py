@@ -32,17 +32,34 @@ def _together(model: str, rows: Sequence[Row]) -> Iterator[Block]:
     speeds = {share: band(part, "sequences", lambda row: row["speed"]) for share, part in placed.items()}
     steps = {share: band(part, "sequences", lambda row: 1e3 * row["step"]) for share, part in placed.items()}
     ticks = sorted({float(row["sequences"]) for row in rows})
-    told = [f"{figure(c.middle[-1] / c.middle[0])} times at {name} on the device" for name, c in speeds.items()]
+    told = [
+        f"{figure(c.middle[-1] / c.middle[0])} times at {name} on the device{_ends(c, ticks)}"
+        for name, c in speeds.items()
+    ]
     caption = f"From {ticks[0]:g} to {ticks[-1]:g} sequences the total speed grows {listed(told)}."
     axes = Axes("sequences at once", "all sequences together, tokens/s", "xy", ticks)
     yield Plot(f"{model}: total decode speed", plot(_named(speeds), axes), caption)
-    told = [f"{figure(c.middle[0])} to {figure(c.middle[-1])} ms at {name}" for name, c in steps.items()]
+    told = [
+        f"{figure(c.middle[0])} to {figure(c.middle[-1])} ms at {name}{_ends(c, ticks)}" for name, c in steps.items()
+    ]
     axes = Axes("sequences at once", "time per step, ms", "xy", ticks)
     yield Plot(f"{model}: time per decode step", plot(_named(steps), axes), f"A step takes {listed(told)}.")
     each = {name: band(part, "sequences", lambda row: row["speed"] / row["sequences"]) for name, part in placed.items()}
     columns = ("residency", *(f"{tick:g}" for tick in ticks))
-    lines = [[name, *(figure(value) for value in curve.middle)] for name, curve in each.items()]
+    lines = [[name, *_cells(curve, ticks)] for name, curve in each.items()]
     yield Table(f"{model}: tokens a second of each sequence, by how many there are", columns, lines)
+
+
+def _ends(curve: Band, ticks: Sequence[float]) -> str:
+    """Where a curve begins and ends, if not where all of them together do."""
+    first, last = curve.x[0], curve.x[-1]
+    return "" if (first, last) == (ticks[0], ticks[-1]) else f" (from {first:g} to {last:g})"
+
+
+def _cells(curve: Band, ticks: Sequence[float]) -> list[str]:
+    """The value at each of these; empty where it was not measured."""
+    known = dict(zip(curve.x, map(figure, curve.middle), strict=True))
+    return [known.get(tick, "") for tick in ticks]
 
 
 def _named(curves: dict[str, Band]) -> list[Series]:

@@ -39,10 +39,13 @@ def write(results: Results) -> list[Path]:
         ConfigError: they cannot be written, or a package of the ``study`` extra is missing.
     """
     needs("matplotlib", "pyarrow")
+    tables = results.export()
     found = sections(results)
     models = _models(results)
     page = Page(_NAME, _TITLE, _INTRO, found, _about(results), [models] if models else [], _SOURCE)
-    return [results.text("report.html", html(page)), results.text("summary.txt", text(page)), *results.export()]
+    # both are made before either is written: one of them must not be newer than the other
+    made = {"report.html": html(page), "summary.txt": text(page)}
+    return [*(results.text(name, whole) for name, whole in made.items()), *tables]
 
 
 def sections(results: Results) -> list[Section]:
