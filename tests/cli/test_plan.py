@@ -158,6 +158,23 @@ def test_one_model_alone_has_no_switches(
     assert printed["models"][0]["placements"]
 
 
+def test_no_context_is_longer_than_what_a_model_was_trained_for(
+    kquant: Path,
+    spare_device: str,
+    store: Path,
+    outlook: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # with four slots as many as wrap around to none where libllama counts them together
+    where = ("--threads", 1, "--device", spare_device, "--store", store, "--json")
+    assert plan(monkeypatch, kquant, "--context", 1 << 30, "--slots", 4, *where) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert {place["context"] for place in printed["models"][0]["placements"]} == {2048}
+    said = "was trained for 2048 tokens, which is what it is planned for"
+    assert printed["notes"] == [f"--context 1073741824: tied-q4_k_m {said}"]
+
+
 def test_a_profile_is_used_where_it_holds(
     smollm2: Path,
     experts: Path,

@@ -30,7 +30,8 @@ __all__ = ["Survey", "survey"]
 class Survey:
     """Models to plan for on a device. ``budget`` is in bytes, ``prompt`` in tokens.
 
-    ``notes`` say which profiles there are that do not hold here, and why, ``failed`` which models cannot be used.
+    ``notes`` say which profiles there are that do not hold here, and why, and which models have shorter contexts than
+    asked for; ``failed`` says which models cannot be used.
     """
 
     device: str
@@ -44,12 +45,13 @@ class Survey:
 
 @dataclass(frozen=True)
 class _Model:
-    """A model, its content's fingerprint, and its placements."""
+    """A model, its content's fingerprint, and its placements; ``note`` says where they are not what was asked for."""
 
     name: str
     fingerprint: str
     anatomy: Anatomy
     placements: tuple[Placement, ...]
+    note: str
 
 
 def survey(
@@ -83,7 +85,7 @@ def survey(
             check(model.name, model.placements, length, limit)
         roofline = full_roofline(kept, here, device)  # after the worker: an RPC device has no ear for a second caller
         candidates = tuple(_candidate(kept, here, roofline, model) for model in models)
-        notes = tuple(kept.near(here, each.fingerprint, each.name) for each in models)
+        notes = [note for each in models for note in (each.note, kept.near(here, each.fingerprint, each.name))]
     said = tuple(filter(None, notes))
     return Survey(hello.description, hello.threads, limit, length, candidates, said, failed)
 
@@ -135,11 +137,14 @@ def _look(wire: Wire, name: str, path: Path, context: int | None, slots: int, bu
     facts = gguf.read(path)
     anatomy = dissect(facts, name)
     opened = wire.ask(Open(name, str(path)), Opened)
-    length = context or min(opened.context, CONTEXT)
+    # libllama would try to plan for any number, and take memory for each token
+    length = min(context or CONTEXT, opened.context)
     places = list(_places(wire, anatomy, length, slots))
     if min(place.device.total for place in places) <= (limit := _limit(wire.hello, budget)):
         places.append(_ask(wire, Predict(name, length, slots, budget=limit)))  # the largest that fits
-    return _Model(name, content(facts.files), anatomy, tuple(dict.fromkeys(places)))
+    shorter = f"--context {context}: {name} was trained for {length} tokens, which is what it is planned for"
+    note = shorter if context and context > length else ""
+    return _Model(name, content(facts.files), anatomy, tuple(dict.fromkeys(places)), note)
 
 
 def _places(wire: Wire, anatomy: Anatomy, context: int, slots: int) -> Iterator[Placement]:
