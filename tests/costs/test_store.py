@@ -104,6 +104,29 @@ def test_of_an_older_store_what_still_holds_is_kept(
             assert store.records(HERE, "abc") == [replace(RECORD, kind=kind) for kind in kinds]
 
 
+@pytest.mark.parametrize("version", [0, 2])
+def test_what_another_process_does_to_a_store_meanwhile_is_not_done_again(
+    tmp_path: Path, anatomy: Anatomy, version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made, or brought up to date, after this one has looked at it; and then used."""
+    path, look = tmp_path / "costs.sqlite", Store._version
+    if version:
+        Store(path).close()
+        with sqlite3.connect(path) as database:
+            database.execute(f"PRAGMA user_version = {version}")
+
+    def looked(store: Store) -> int:
+        found = look(store)
+        monkeypatch.undo()
+        with Store(path) as other:
+            other.add(HERE, "abc", "tiny", anatomy, replace(RECORD, kind=Kind.PREFILL))
+        return found
+
+    monkeypatch.setattr(Store, "_version", looked)
+    with Store(path) as store:
+        assert [record.kind for record in store.records(HERE, "abc")] == [Kind.PREFILL]
+
+
 def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
     text, foreign = tmp_path / "text", tmp_path / "foreign.sqlite"
     text.write_text("nothing of the kind, but long enough to be looked at" * 20)

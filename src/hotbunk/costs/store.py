@@ -24,26 +24,26 @@ __all__ = ["Known", "Store", "default_path"]
 
 SCHEMA = 3
 """Raised whenever what is stored changes its meaning."""
-_SECOND = """
-UPDATE machines SET roofline = NULL;
-DELETE FROM records WHERE kind IN ('load', 'unload');
-"""
-_THIRD = "DELETE FROM records WHERE kind = 'prefill';"
+_SECOND = ("UPDATE machines SET roofline = NULL", "DELETE FROM records WHERE kind IN ('load', 'unload')")
+_THIRD = ("DELETE FROM records WHERE kind = 'prefill'",)
 _CHANGES = {1: _SECOND, 2: _THIRD}
 """What of a store of each earlier format is to be measured anew.
 
 Of format 1: rooflines lack attention, and moves had shells opened in them. Of format 2: prefills do not say what
 decoded beside them, and there were many of a single token.
 """
-_TABLES = """
-CREATE TABLE IF NOT EXISTS machines (key TEXT PRIMARY KEY, machine TEXT NOT NULL, roofline TEXT);
-CREATE TABLE IF NOT EXISTS models (content TEXT PRIMARY KEY, name TEXT NOT NULL, anatomy TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS records (
+_RECORDS = """
+CREATE TABLE records (
     id INTEGER PRIMARY KEY, machine TEXT NOT NULL, model TEXT NOT NULL, at REAL NOT NULL,
     kind TEXT NOT NULL, seconds REAL NOT NULL, held_out INTEGER NOT NULL, record TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS by_model ON records (machine, model);
+)
 """
+_TABLES = (
+    "CREATE TABLE machines (key TEXT PRIMARY KEY, machine TEXT NOT NULL, roofline TEXT)",
+    "CREATE TABLE models (content TEXT PRIMARY KEY, name TEXT NOT NULL, anatomy TEXT NOT NULL)",
+    _RECORDS,
+    "CREATE INDEX by_model ON records (machine, model)",
+)
 _ADD = "INSERT INTO records (machine, model, at, kind, seconds, held_out, record) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _KNOWN = """
 SELECT machines.machine, models.content, models.name, models.anatomy, count(*), max(at) FROM records
@@ -162,22 +162,27 @@ class Store:
         return ""
 
     def _prepare(self) -> None:
-        version = self._one("PRAGMA user_version")[0]
+        if self._version() == SCHEMA:
+            return
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            version = self._version()  # another process may have made the store, or changed it, meanwhile
+            if not version and self._one("SELECT count(*) FROM sqlite_master")[0]:
+                raise ConfigError(f"{self.path} is a database of something else; name another file with --store")
+            changes = [_CHANGES[each] for each in range(version, SCHEMA)] if version else [_TABLES]
+            for statement in (each for change in changes for each in change):
+                self._database.execute(statement)
+            self._database.execute(f"PRAGMA user_version = {SCHEMA}")
+        self._database.execute("PRAGMA journal_mode = WAL")  # which a transaction cannot change
+
+    def _version(self) -> int:
+        version: int = self._one("PRAGMA user_version")[0]
         if version > SCHEMA:
             raise ConfigError(
                 f"{self.path} was written by a newer hotbunk (format {version}, this one knows {SCHEMA}); "
                 "update hotbunk, or name another file with --store"
             )
-        if version == SCHEMA:
-            return
-        if version:
-            self._database.executescript("".join(_CHANGES[each] for each in range(version, SCHEMA)))
-        else:
-            if self._one("SELECT count(*) FROM sqlite_master")[0]:
-                raise ConfigError(f"{self.path} is a database of something else; name another file with --store")
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.executescript(_TABLES)
-        self._database.execute(f"PRAGMA user_version = {SCHEMA}")
+        return version
 
     def _one(self, query: str, *values: str) -> tuple[Any, ...]:
         with self._told():
