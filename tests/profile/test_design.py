@@ -1,12 +1,18 @@
 """Which point comes next, on an invented machine where measuring costs nothing."""
 
 from random import Random
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from hotbunk.costs.model import Costs
 from hotbunk.costs.record import Kind, Record
+from hotbunk.measure.probes import Probes
+from hotbunk.measure.wire import Wire
+from hotbunk.placement import Placement
 from hotbunk.profile.design import AIMS, choose, cost, enough, grid, held_out, moving, worth
+from hotbunk.worker.protocol import Opened
 from tests.costs.test_model import LARGE, MACHINE, place
 
 PLACED = {layers: place(LARGE, layers, slots=8) for layers in range(38)}
@@ -31,6 +37,30 @@ def test_the_grid_of_what_is_served_has_the_residency_that_fits_alone() -> None:
     assert fitting.layers == 29
     assert {point.placement for point in group} == {fitting}
     assert [place.layers for place, _ in grid(37, 8192, 8, PLACED.get, resident=True)] == [37]
+
+
+@pytest.mark.parametrize("context", [20, 64, 256, 300, 8192])
+def test_the_grid_has_no_point_that_its_contexts_have_no_room_for(context: int) -> None:
+    class Begun(Exception):
+        """The point was found to have room."""
+
+    def start(*_: object) -> int:
+        raise Begun
+
+    wire = SimpleNamespace(ask=lambda *_: Opened("m", 37, context, 0, 0.0), start=start)
+    probes = Probes(cast(Wire, wire), "m", "m.gguf")
+    probes.standing = Placement(37, context, 80)
+    [(_, group)] = grid(37, context, 80, lambda _: probes.standing, resident=True)
+    assert {point.kind for point in group} >= {Kind.LOAD, Kind.PREFILL}
+    for point in group:
+        with pytest.raises(Begun):
+            if point.kind is Kind.DECODE:
+                probes.decode(point.sequences, point.tokens)
+            elif point.kind is Kind.KV_OUT:
+                probes.carry(point.tokens)
+            else:
+                probes.prefill(point.tokens)
+    assert max(point.sequences for point in group) == {20: 1, 64: 2, 256: 32, 300: 80, 8192: 80}[context]
 
 
 def test_what_is_known_is_worth_less_than_what_is_not() -> None:

@@ -26,7 +26,7 @@ from hotbunk.worker.protocol import (
     Unloaded,
 )
 
-__all__ = ["LOADS", "WARMED", "Probes", "halvings", "timing"]
+__all__ = ["LOADS", "WARMED", "Probes", "carrying", "decoding", "halvings", "timing"]
 
 _STEPS, _MOST = 8, 40
 _LONG = 0.25  # seconds: a median of fewer steps than that takes for usual what a busy host does for a moment
@@ -117,10 +117,10 @@ class Probes:
 
     def _decode(self, sequences: int, tokens: int) -> list[Record]:
         counts = halvings(sequences)
-        waiting = (sequences - 1) * -(-tokens // CHUNK)  # steps of the first while others are prefilled
         context = self.standing.context if self.standing else 0
-        most = min(_MOST, max(_STEPS, (context - 1 - waiting) // len(counts) - _WARM - _SPARE))
-        ahead = (_WARM + most + _SPARE) * len(counts) + waiting
+        room = context - 1 - _waiting(sequences, tokens)
+        most = min(_MOST, max(_STEPS, room // len(counts) - _WARM - _SPARE))
+        ahead = _ahead(sequences, tokens, most)
         start = max(1, tokens - ahead)
         place = self._ready(start + ahead, sequences)
         numbers = [self._wire.start(self.model, prompt(start, seed), place.context) for seed in range(sequences)]
@@ -162,7 +162,7 @@ class Probes:
 
     def carry(self, tokens: int) -> list[Record]:
         """Suspend and resume a sequence of so many tokens."""
-        place = self._ready(tokens + _WARM + _CARRIES + 2)
+        place = self._ready(carrying(tokens))
         number = self._wire.start(self.model, prompt(tokens, tokens), place.context)
         self._wire.tokens(number, 1)
         out, back = list[Suspended](), list[Resumed]()
@@ -206,6 +206,26 @@ class Probes:
 def halvings(sequences: int) -> list[int]:
     """So many, half as many, and so on down to one: the numbers of sequences that one point of decoding measures."""
     return [sequences >> halved for halved in range(sequences.bit_length())]
+
+
+def decoding(sequences: int, tokens: int) -> int:
+    """The tokens of context that it takes to time steps of so many sequences, the first with ``tokens`` behind it."""
+    return max(tokens, 1 + _ahead(sequences, tokens, _STEPS))
+
+
+def carrying(tokens: int) -> int:
+    """The tokens of context that it takes to suspend and resume a sequence of so many."""
+    return tokens + _WARM + _CARRIES + 2
+
+
+def _ahead(sequences: int, tokens: int, steps: int) -> int:
+    """Tokens that the first sequence generates, with so many steps timed for each number of sequences."""
+    return (_WARM + steps + _SPARE) * len(halvings(sequences)) + _waiting(sequences, tokens)
+
+
+def _waiting(sequences: int, tokens: int) -> int:
+    """Steps of the first sequence while the others are prefilled."""
+    return (sequences - 1) * -(-tokens // CHUNK)
 
 
 def timing(step: float) -> float:

@@ -20,7 +20,7 @@ from statistics import fmean
 
 from hotbunk.costs.model import Costs
 from hotbunk.costs.record import Kind, Record
-from hotbunk.measure.probes import LOADS, WARMED, halvings, timing
+from hotbunk.measure.probes import LOADS, WARMED, carrying, decoding, halvings, timing
 from hotbunk.placement import Placement
 
 __all__ = [
@@ -87,9 +87,11 @@ def _points(place: Placement, context: int, slots: int) -> list[Point]:
     lengths = [tokens for tokens in _TOKENS if tokens < context * 0.9] + [int(context * 0.9)]
     batches = [count for count in _SEQUENCES if count < slots] + [slots]
     points = [Point(Kind.LOAD, place)] if place.layers else []
-    points += [Point(Kind.DECODE, place, count, tokens) for count in batches for tokens in lengths]
-    points += [Point(Kind.PREFILL, place, 1, tokens) for tokens in (16, *lengths)]
-    points += [Point(Kind.KV_OUT, place, 1, tokens) for tokens in lengths]
+    decode = [Point(Kind.DECODE, place, count, tokens) for count in batches for tokens in lengths]
+    # the first of many sequences goes on while others begin and end, which short contexts have no room for
+    points += [point for point in decode if decoding(point.sequences, point.tokens) <= context]
+    points += [Point(Kind.PREFILL, place, 1, tokens) for tokens in (16, *lengths) if tokens < context]
+    points += [Point(Kind.KV_OUT, place, 1, tokens) for tokens in lengths if carrying(tokens) <= context]
     return points
 
 
