@@ -13,7 +13,7 @@ import pytest
 from hotbunk.cli import main
 from hotbunk.cli.profile import session
 from hotbunk.costs.dissect import dissect
-from hotbunk.costs.fingerprint import Machine
+from hotbunk.costs.fingerprint import Machine, content
 from hotbunk.costs.record import Kind, Record
 from hotbunk.costs.roofline import Roofline, Side
 from hotbunk.costs.store import Store
@@ -122,12 +122,13 @@ def test_a_break_keeps_what_was_measured(smollm2: Path, tmp_path: Path, environm
 @pytest.fixture
 def store(tmp_path: Path, kquant: Path) -> str:
     """Two models on one machine, one of them on another one too, and a machine of which only the roofline is known."""
-    path, anatomy = tmp_path / "costs.sqlite", dissect(read(kquant))
+    path, anatomy, mark = tmp_path / "costs.sqlite", dissect(read(kquant)), content(read(kquant).files)
     with Store(path) as kept:
         kept.keep_roofline(HERE, LINE)
         kept.keep_roofline(replace(HERE, device="NVIDIA A100"), replace(LINE, quick=True))
-        for where, name in ((HERE, "tied-q4_k_m"), (HERE, "other.Q8"), (replace(HERE, driver="590.2"), "other.Q8")):
-            kept.add(where, name, name, anatomy, RECORD)
+        kept.add(HERE, mark, "tied-q4_k_m", anatomy, RECORD)
+        for where in (HERE, replace(HERE, driver="590.2")):
+            kept.add(where, "other", "other.Q8", anatomy, RECORD)
     return str(path)
 
 
@@ -157,6 +158,32 @@ def test_shows_what_is_asked_for(
     printed = json.loads(capsys.readouterr().out)
     assert len(printed["machines"]) == machines
     assert sorted(row["model"] for row in printed["models"]) == sorted(models)
+
+
+def test_files_are_known_by_what_is_in_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kquant: Path, store: str, tmp_path: Path
+) -> None:
+    """Whatever they were called when they were profiled, and not by their names."""
+    copy, changed = tmp_path / "copy.gguf", tmp_path / "tied-q4_k_m.gguf"
+    copy.write_bytes(kquant.read_bytes())
+    changed.write_bytes(kquant.read_bytes()[:-100] + bytes(100))
+    with Store(Path(store)) as kept:
+        kept.add(HERE, content([copy]), "copy", dissect(read(copy)), RECORD)
+    for file in (kquant, copy):
+        assert run(monkeypatch, "--show", "--json", "--store", store, str(file)) == 0
+        [row] = json.loads(capsys.readouterr().out)["models"]
+        assert (row["content"], row["measurements"]) == (content([kquant]), 2)
+    assert run(monkeypatch, "--show", "--store", store, str(changed)) == 1
+    assert "holds nothing of what is in it; those it knows: copy, other.Q8" in capsys.readouterr().err
+
+
+def test_two_files_of_one_name_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kquant: Path, tmp_path: Path
+) -> None:
+    twin = tmp_path / kquant.name
+    twin.write_bytes(kquant.read_bytes()[:-100] + bytes(100))
+    assert run(monkeypatch, str(kquant), str(twin), "--store", str(tmp_path / "costs.sqlite")) == 1
+    assert "hotbunk: error: two files are called 'tied-q4_k_m': " in capsys.readouterr().err
 
 
 def test_machines_are_told_apart(

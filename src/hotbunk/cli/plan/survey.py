@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from hotbunk.cli.files import named
 from hotbunk.costs.anatomy import Anatomy
 from hotbunk.costs.dissect import dissect
 from hotbunk.costs.fingerprint import Machine, content
@@ -14,7 +15,7 @@ from hotbunk.costs.model import Costs
 from hotbunk.costs.plan import Candidate, check, ladder
 from hotbunk.costs.roofline import Roofline
 from hotbunk.costs.store import Store
-from hotbunk.errors import ConfigError, EngineError, UnusableModel
+from hotbunk.errors import EngineError, UnusableModel
 from hotbunk.llama import gguf
 from hotbunk.measure.machine import full_roofline
 from hotbunk.measure.machine import machine as fingerprint
@@ -67,11 +68,12 @@ def survey(
     """Look at models as they would stand on a device. ``budget`` None: what is free there.
 
     Raises:
-        ConfigError: there is no such file, a model fits the budget in no way, or the store cannot be used.
+        ConfigError: there is no such file, two have the same name, a model fits the budget in no way, or the store
+            cannot be used.
         EngineError: there is no such device.
         UnusableModel: no model can be used.
     """
-    files = _named(file for path in paths for file in gguf.find([path]))
+    files = named(file for path in paths for file in gguf.find([path]))
     with Store(store) as kept:
         look = partial(_look, context=context, slots=slots, budget=budget)
         hello, seen = _seen(files, device, threads, look)
@@ -88,17 +90,6 @@ def survey(
         notes = [note for each in models for note in (each.note, kept.near(here, each.fingerprint, each.name))]
     said = tuple(filter(None, notes))
     return Survey(hello.description, hello.threads, limit, length, candidates, said, failed)
-
-
-def _named(files: Iterable[Path]) -> dict[str, Path]:
-    """The files by name, in the order given; one that is given twice counts once."""
-    names: dict[str, Path] = {}
-    for file in files:
-        name = gguf.stem(file)
-        if name in names and names[name].resolve() != file.resolve():
-            raise ConfigError(f"two files are called {name!r}: {names[name]} and {file}; rename one of them")
-        names[name] = file
-    return names
 
 
 def _seen(

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from hotbunk.costs.fingerprint import Machine
+from hotbunk.costs.fingerprint import Machine, content
 from hotbunk.costs.roofline import Roofline
 from hotbunk.costs.store import Known, Store
-from hotbunk.errors import ConfigError
-from hotbunk.llama.gguf import find, stem
+from hotbunk.errors import ConfigError, UnusableModel
+from hotbunk.llama.gguf import find, read, stem
 
 __all__ = ["chosen"]
 
 
 def chosen(kept: Store, models: Sequence[Path], device: str) -> tuple[dict[Machine, Roofline | None], list[Known]]:
-    """Machines, and models on them: those named, or whose files are; all where none are. ``device`` auto: all.
+    """Machines, and models on them: those named, or in these files; all where none are. ``device`` auto: all.
 
     A device is named as on the command line, as far as the store tells, or by a part of its name there.
 
@@ -31,14 +32,14 @@ def chosen(kept: Store, models: Sequence[Path], device: str) -> tuple[dict[Machi
         known = [each for each in known if each.machine in machines]
     if not models:
         return machines, known
-    wanted = set[str]()
+    wanted = list[Known]()
     for path in models:
-        names = _names(path)
-        if names.isdisjoint(each.name for each in known):
+        if not (found := _of(path, known)):
             there = ", ".join(sorted({each.name for each in known})) or "none"
-            raise ConfigError(f"{path}: {kept.path} holds nothing of this model; those it knows: {there}")
-        wanted |= names
-    known = [each for each in known if each.name in wanted]
+            what = "what is in it" if _there(path) else "this model"
+            raise ConfigError(f"{path}: {kept.path} holds nothing of {what}; those it knows: {there}")
+        wanted += found
+    known = [each for each in known if each in wanted]
     return {here: line for here, line in machines.items() if any(each.machine == here for each in known)}, known
 
 
@@ -48,8 +49,20 @@ def _is(here: Machine, device: str) -> bool:
     return device.removeprefix("rpc:").lower() in here.device.lower()
 
 
-def _names(path: Path) -> set[str]:
-    """A file's or folder's, as profiling would name them; what is neither is a name itself."""
-    if path.expanduser().exists():
-        return {stem(file) for file in find([path])}
-    return {str(path), stem(path)} if path.suffix == ".gguf" else {str(path)}
+def _of(path: Path, known: Sequence[Known]) -> list[Known]:
+    """Those of a file or folder, whatever they were called when they were profiled; what is neither is a name."""
+    if _there(path):
+        contents = set(_contents(path))
+        return [each for each in known if each.model in contents]
+    names = {str(path), stem(path)} if path.suffix == ".gguf" else {str(path)}
+    return [each for each in known if each.name in names]
+
+
+def _there(path: Path) -> bool:
+    return path.expanduser().exists()
+
+
+def _contents(path: Path) -> Iterator[str]:
+    for file in find([path]):
+        with suppress(UnusableModel, OSError):  # nothing can be known of it
+            yield content(read(file).files)

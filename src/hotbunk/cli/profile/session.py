@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
+from hotbunk.cli.files import named
 from hotbunk.costs.dissect import dissect
 from hotbunk.costs.fingerprint import content
 from hotbunk.costs.plan import check
@@ -56,18 +57,18 @@ class Session:
         """Profile each model; returns a sentence for each that could not be.
 
         Raises:
-            ConfigError: there is no such file, or the store cannot be used.
+            ConfigError: there is no such file, two have the same name, or the store cannot be used.
             EngineError: there is no such device.
         """
         if not paths:
             raise ConfigError("no model to profile: name GGUF files or folders, or --show what is known")
-        files, failed = find(paths), list[str]()
+        files, failed = named(find(paths)), list[str]()
         limit = self._prepared()
-        for file in files:
+        for name, file in files.items():
             try:
                 self._survive(file, limit)
             except HotbunkError as error:
-                failed.append(f"{stem(file)}: {error}")
+                failed.append(f"{name}: {error}")
         return failed
 
     def _prepared(self) -> int:

@@ -132,14 +132,13 @@ def _subjects(paths: Sequence[Path]) -> tuple[dict[str, Subject], list[str]]:
     """The models by name, and a sentence for each that cannot be used."""
     if not paths:
         return {}, []
-    from hotbunk.llama.gguf import find, stem
+    from hotbunk.cli.files import named
+    from hotbunk.llama.gguf import find
     from hotbunk.study.stage import Subject
 
     found: dict[str, Subject] = {}
     unusable = []
-    for path in find(paths):
-        if (name := stem(path)) in found:
-            raise ConfigError(f"{path} and {found[name].path} have the same name: rename one")
+    for name, path in named(find(paths)).items():
         try:
             found[name] = Subject.of(path, name)
         except UnusableModel as error:
