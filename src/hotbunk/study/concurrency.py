@@ -3,8 +3,8 @@
 Method. Sequences are started one after the other with prompts of 300 tokens, and go on together; at 1, 2, 4, 8, 16
 and 32 of them, 16 decode steps in which all took part are timed by the worker, after one that is left out; where time
 is short, as many as there is time for, but at least three. All contexts stay between 300 and 512 tokens, which libllama
-computes alike. Total speed is what arrives in this process: tokens of all sequences a second. Each repeat starts all
-sequences anew.
+computes alike; more sequences than that, which begin while the first goes on, take longer ones. Total speed is what
+arrives in this process: tokens of all sequences a second. Each repeat starts all sequences anew.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ __all__ = ["COUNTS", "SHARES", "measure"]
 
 COUNTS = (1, 2, 4, 8, 16, 32)
 SHARES = (1.0, 0.9, 0.75, 0.5, 0.25, 0.0)
-_CONTEXT = 512
+_CONTEXT = 512  # tokens, unless there are so many sequences that the first fills it before the last has begun
 _PROMPT = 300
 _STEPS = 16
+_SPARE = 12  # steps that a worker may be ahead of this process, for each number of sequences
 
 
 def measure(
@@ -45,7 +46,7 @@ def measure(
         EngineError: the worker failed.
         ConfigError: the results cannot be written.
     """
-    stage.needs(model, _CONTEXT)
+    stage.needs(model, _context(counts))
     return len(go(list(_points(stage, model, results, counts, shares, repeats)), results, clock, say))
 
 
@@ -58,21 +59,26 @@ def _points(
             title = f"concurrency {model}: {placed / layers:.0%} on the device, repeat {repeat + 1}"
             key: Row = {"model": model, "layers": placed, "repeat": repeat}
             missing = [count for count in counts if not results.rows("concurrency", **key, sequences=count)]
-            rows = partial(_measure, stage, model, placed, missing, max(counts))
+            rows = partial(_measure, stage, model, placed, missing, _context(counts), max(counts))
             yield Point("concurrency", title, key, rows, lambda rows: {row["sequences"] for row in rows} >= {*counts})
 
 
+def _context(counts: Sequence[int]) -> int:
+    """Tokens of context for so many sequences: the first has a step for each that begins, and all that are timed."""
+    return max(_CONTEXT, _PROMPT + max(counts) + (1 + _STEPS + _SPARE) * len(counts))
+
+
 def _measure(
-    stage: Stage, model: str, layers: int, counts: Sequence[int], slots: int, seconds: float
+    stage: Stage, model: str, layers: int, counts: Sequence[int], context: int, slots: int, seconds: float
 ) -> dict[str, list[Row]]:
     limit, wire = monotonic() + seconds, stage.wire
-    stage.stand(model, stage.place(model, layers, _CONTEXT, slots))
+    stage.stand(model, stage.place(model, layers, context, slots))
     alive: set[int] = set()
     rows = []
     try:
         for number, count in enumerate(counts):
             while len(alive) < count:
-                alive.add(wire.start(model, prompt(_PROMPT, len(alive)), _CONTEXT))
+                alive.add(wire.start(model, prompt(_PROMPT, len(alive)), context))
             share = (limit - monotonic()) / (len(counts) - number)
             rows.append(_row(stage, model, layers, alive, share))
     finally:
