@@ -17,6 +17,7 @@ from hotbunk.measure.wire import Outrun
 from hotbunk.placement import Placement
 from hotbunk.profile import Profiler, Progress
 from hotbunk.profile.design import AIMS, HELD
+from hotbunk.profile.profiler import Ended
 from tests.costs.test_model import CPU, GPU, LARGE, MACHINE, place
 
 HERE = Machine("GPU", "1", "CPU", 16, 15, "0.3.36")
@@ -90,7 +91,7 @@ def test_it_ends_when_enough_is_known_and_has_held_out_all_kinds(tmp_path: Path)
     said: list[Progress] = []
     with Store(tmp_path / "costs.sqlite") as store:
         profiled = profiler(store, Invented())
-        assert profiled.run(1000, 8192, 8, 72 << 30, said.append)
+        assert profiled.run(1000, 8192, 8, 72 << 30, said.append) is Ended.KNOWN
         assert store.records(HERE, "abc") == profiled.records == [each.record for each in said]
         errors = profiled.errors()
         assert all(errors[kind] <= aim for kind, aim in AIMS.items())
@@ -99,9 +100,9 @@ def test_it_ends_when_enough_is_known_and_has_held_out_all_kinds(tmp_path: Path)
         for kind in (Kind.LOAD, Kind.CONTEXT, Kind.KV_OUT, Kind.KV_IN):
             assert held[kind] == kinds[kind] // HELD
         again = profiler(store, Invented())
-        assert again.run(1000, 8192, 8, 72 << 30) and len(again.records) == len(said)
+        assert again.run(1000, 8192, 8, 72 << 30) is Ended.KNOWN and len(again.records) == len(said)
         # longer contexts are another matter
-        assert again.run(1000, 32768, 2, 72 << 30) and len(again.records) > len(said)
+        assert again.run(1000, 32768, 2, 72 << 30) is Ended.KNOWN and len(again.records) > len(said)
 
 
 def test_what_is_known_already_counts_and_little_time_is_not_spent_on_one_point(tmp_path: Path) -> None:
@@ -129,6 +130,15 @@ def test_a_placement_without_room_is_left_out_with_all_larger_ones(tmp_path: Pat
         assert profiled.refused and max(record.placement.layers for record in profiled.records) <= 20
 
 
+def test_where_no_layer_fits_loads_need_not_be_known(tmp_path: Path) -> None:
+    """There are few points then, so it takes a few profiles until enough of them were held out."""
+    with Store(tmp_path / "costs.sqlite") as store:
+        none = place(LARGE, 0, 2048, 2).device.total
+        ends = [profiler(store, Invented()).run(1000, 2048, 2, none) for _ in range(4)]
+        assert (ends[0], ends[-1]) == (Ended.MEASURED, Ended.KNOWN)
+        assert Kind.LOAD not in {record.kind for record in store.records(HERE, "abc")}
+
+
 def test_a_point_that_outran_the_profiler_is_left_out(tmp_path: Path) -> None:
     class Fleeting(Invented):
         def carry(self, tokens: int) -> list[Record]:
@@ -136,12 +146,12 @@ def test_a_point_that_outran_the_profiler_is_left_out(tmp_path: Path) -> None:
 
     with Store(tmp_path / "costs.sqlite") as store:
         profiled = profiler(store, Fleeting())
-        assert not profiled.run(1000, 2048, 2, 72 << 30)
+        assert profiled.run(1000, 2048, 2, 72 << 30) is Ended.MEASURED
         assert {record.kind for record in profiled.records} == {Kind.DECODE, Kind.PREFILL, Kind.LOAD, Kind.CONTEXT}
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05])
 def test_no_time_is_no_points(tmp_path: Path, seconds: float) -> None:
     with Store(tmp_path / "costs.sqlite") as store:
-        assert not profiler(store, Invented()).run(seconds, 8192, 8, 72 << 30)
+        assert profiler(store, Invented()).run(seconds, 8192, 8, 72 << 30) is Ended.TIME
         assert store.known() == []

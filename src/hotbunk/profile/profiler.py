@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from random import Random
 from statistics import fmean
 from time import monotonic
@@ -20,12 +21,20 @@ from hotbunk.measure.wire import Outrun
 from hotbunk.placement import Placement
 from hotbunk.profile.design import AIMS, HELD, Point, choose, cost, enough, grid, halved, held_out, there_and_back
 
-__all__ = ["Profiler", "Progress"]
+__all__ = ["Ended", "Profiler", "Progress"]
 
 _DRAWN = (Kind.DECODE, Kind.PREFILL)  # held out by drawing; moves come on the way to other points
 _MOST, _LEAST = 0.1, 5.0  # share of the time, or seconds, that a point may take
 _JUDGING = 0.5  # of that, where it judges: what little time there is should teach
 _ROUNDS = 3  # times that decoding is measured there, if they fit in that
+
+
+class Ended(StrEnum):
+    """Why there is nothing more to measure."""
+
+    KNOWN = "known well enough"
+    MEASURED = "all there is was measured"
+    TIME = "the time is up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +76,8 @@ class Profiler:
         budget: int,
         said: Callable[[Progress], object] = lambda _: None,
         resident: bool = False,
-    ) -> bool:
-        """Measure for so many seconds, or until the aims are reached; whether they are.
+    ) -> Ended:
+        """Measure for so many seconds, or until the aims are reached; why it ended.
 
         Args:
             seconds: the time there is; a point is begun only if it is likely to end in time, and to take no more than
@@ -87,22 +96,26 @@ class Profiler:
             for point in group
         ]
         done = 0
-        places = {point.placement for point in points}
-        while resident or not self._known(places):
+        while resident or not self._known(points):
             if not (point := self._next(points, min(most, end - monotonic()), dice, done)):
                 break
             done += 1
             self._tried.update(halved(point) if point.kind is Kind.DECODE else [point])
             self._take(point, done, _JUDGING * most, end, said)
-        return self._known(places)
+        if self._known(points):
+            return Ended.KNOWN
+        return Ended.TIME if self._open(points) else Ended.MEASURED
 
     def errors(self) -> dict[Kind, float]:
         """Mean absolute relative error by kind, over the points held out."""
         return {kind: fmean(errors) for kind, errors in self._errors(self.records).items()}
 
-    def _known(self, places: Collection[Placement]) -> bool:
-        """Whether what was held out at these placements, for such contexts and slots, says that enough is known."""
-        return enough(self._errors(record for record in self.records if record.placement in places), AIMS)
+    def _known(self, points: Sequence[Point]) -> bool:
+        """Whether what was held out at these points' placements, for such contexts and slots, is known well enough."""
+        places, measured = {point.placement for point in points}, {point.kind for point in points}
+        # of what no point tells, nothing has to be known: with no layers on the device there are no loads
+        kinds = [kind for kind in AIMS if (Kind.KV_OUT if kind is Kind.KV_IN else kind) in measured]
+        return enough(self._errors(record for record in self.records if record.placement in places), kinds)
 
     def _errors(self, records: Iterable[Record]) -> dict[Kind, list[float]]:
         found: dict[Kind, list[float]] = {}
@@ -120,13 +133,17 @@ class Profiler:
         return placed
 
     def _next(self, points: Sequence[Point], seconds: float, dice: Random, done: int) -> Point | None:
-        open_ = [point for point in points if point not in self._tried and not self._hopeless(point)]
+        open_ = self._open(points)
         standing = self._probes.standing
         if done % HELD == HELD - 1:
             drawn = held_out(self.costs, (p for p in open_ if p.kind in _DRAWN), standing, _JUDGING * seconds, dice)
             if drawn:
                 return drawn
         return choose(self.costs, open_, standing, seconds)
+
+    def _open(self, points: Sequence[Point]) -> list[Point]:
+        """What can still be measured, if there is time for it."""
+        return [point for point in points if point not in self._tried and not self._hopeless(point)]
 
     def _hopeless(self, point: Point) -> bool:
         """Whether less than that was too much already."""

@@ -111,9 +111,8 @@ class Session:
             def said(progress: Measured) -> None:
                 say(_told(name, progress))
 
-            reached = profiler.run(left, length, self.slots, limit, said, self.resident)
-        why = "known well enough" if reached else "the time is up"
-        _line(f"{name}: {why}, {len(profiler.records)} measurements")
+            ended = profiler.run(left, length, self.slots, limit, said, self.resident)
+        _line(f"{name}: {ended}, {len(profiler.records)} measurements")
 
 
 @contextmanager
