@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
+from hotbunk.aside import whole
 from hotbunk.errors import ConfigError
 from hotbunk.extras import needs
 
@@ -15,6 +16,8 @@ __all__ = ["write"]
 
 def write(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
     """Write ``NAME.parquet`` and ``NAME.csv``; a row that lacks a column has null there. Returns the files.
+
+    One that cannot be written stays as it was.
 
     Raises:
         ConfigError: they cannot be written, or pyarrow is missing.
@@ -26,8 +29,9 @@ def write(folder: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> list[Pa
     files = [folder / f"{name}.parquet", folder / f"{name}.csv"]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        parquet.write_table(table, files[0])
-        csv.write_csv(table, files[1])
+        for path, put in zip(files, (parquet.write_table, csv.write_csv), strict=True):
+            with whole(path) as file:
+                put(table, file)
     except OSError as error:
         raise ConfigError(
             f"{folder}: tables cannot be written: {error.strerror or error}; the measurements are kept"

@@ -222,6 +222,18 @@ def test_what_cannot_be_shown_is_said(
     assert capsys.readouterr().err.startswith(f"hotbunk: error: {said.replace('STORE', store)}")
 
 
+def test_a_folder_that_cannot_be_exported_to_is_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kquant: Path, tmp_path: Path
+) -> None:
+    store, file = tmp_path / "costs.sqlite", tmp_path / "file"
+    file.write_text("no folder")
+    for folder, why in ((file, "File exists"), (file / "below", "Not a directory")):
+        assert run(monkeypatch, str(kquant), "--store", str(store), "--export", str(folder)) == 1
+        said = f"hotbunk: error: --export {folder}: cannot be made: {why}; give another folder\n"
+        assert capsys.readouterr().err == said
+    assert not store.exists()
+
+
 @pytest.mark.parametrize(
     "arguments, said",
     [

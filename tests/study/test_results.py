@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,30 @@ def test_tables_are_exported_with_all_columns(tmp_path: Path) -> None:
         {"tokens": 2, "step": 1.0, "tier": "pinned"},
     ]
     assert files[1].read_text().splitlines()[0] == '"tokens","step","tier"'
+
+
+def test_what_cannot_be_written_anew_stays_as_it_was(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.add("bus", [{"size": 1, "speed": 2.5}])
+    before = {path: path.read_bytes() for path in [*results.export(), results.text("summary.txt", "as it was")]}
+    with full_disk(), pytest.raises(ConfigError, match=r"summary\.txt: cannot be written: File too large"):
+        results.text("summary.txt", "x" * 100_000)
+    results.add("bus", [{"size": n, "speed": n / 7} for n in range(10_000)])
+    with full_disk(), pytest.raises(ConfigError, match=r"tables cannot be written: .*; the measurements are kept"):
+        results.export()
+    assert {path: path.read_bytes() for path in before} == before
+    assert {path.name for path in tmp_path.iterdir()} == {"bus.jsonl", *(path.name for path in before)}
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file can be written beyond a few bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_a_note_takes_the_place_of_the_last(tmp_path: Path) -> None:

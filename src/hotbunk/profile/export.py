@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from hotbunk import tables
 from hotbunk.costs.store import Known, Store
+from hotbunk.errors import ConfigError
+from hotbunk.extras import needs
 from hotbunk.profile.rows import Row, machine, parameters
 
-__all__ = ["write"]
+__all__ = ["check", "write"]
+
+
+def check(folder: Path) -> None:
+    """See early, before anything takes long, that tables can be written there; the folder is made.
+
+    Raises:
+        ConfigError: they cannot, or pyarrow is missing.
+    """
+    needs("pyarrow")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--export {folder}: cannot be made: {error.strerror}; give another folder") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"--export {folder}: it cannot be written; give another folder")
 
 
 def write(store: Store, known: Sequence[Known], folder: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hotbunk import tables
+from hotbunk.aside import whole
 from hotbunk.errors import ConfigError
 
 __all__ = ["FORMAT", "TABLES", "Results", "Row"]
@@ -112,11 +113,12 @@ class Results:
         """Write a file beside the tables.
 
         Raises:
-            ConfigError: it cannot be written.
+            ConfigError: it cannot be written, and is as it was before.
         """
         path = self.folder / name
         try:
-            path.write_text(text, encoding="utf-8")
+            with whole(path) as file:
+                file.write(text.encode())
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written: {error.strerror}; the measurements are kept") from error
         return path

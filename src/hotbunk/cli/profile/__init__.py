@@ -55,10 +55,13 @@ def profile(
     from hotbunk.cli.profile.session import Session
     from hotbunk.cli.profile.tables import tell
     from hotbunk.costs.store import Store
+    from hotbunk.profile import export as tables
 
     given, limit = duration("--time-budget", time_budget), size("--budget", budget)
     seconds = (FULL if full else QUICK) if given is None else given
     measuring = not (show or (export and not models))
+    if export and measuring:
+        tables.check(export)
     with Store(store, make=measuring) as kept:
         failed: list[str] = []
         if measuring:
@@ -66,9 +69,7 @@ def profile(
             session = Session(kept, device, threads, length, slots, limit, seconds, resident)
             failed = _measured(session, models or [])
         if export:
-            from hotbunk.profile.export import write
-
-            write(kept, kept.known(), export)
+            tables.write(kept, kept.known(), export)
         machines, known = (kept.machines(), kept.known()) if measuring else chosen(kept, models or [], device)
         tell(kept, machines, known, as_json)
     for sentence in failed:
