@@ -12,6 +12,7 @@ from hotbunk.report.curves import band
 from hotbunk.report.words import figure, listed, percent, seconds
 from hotbunk.study import concurrency, offload
 from hotbunk.study.report import write
+from hotbunk.study.report.sweep import Model
 from hotbunk.study.results import Results, Row
 from tests.study.machine import MODELS, SESSION, Maker, about
 
@@ -155,6 +156,14 @@ def test_no_more_than_was_asked_for_is_missed(tmp_path: Path) -> None:
     summary = " ".join(write(results)[1].read_text().split())
     assert "llama3-8b: outputs of 64 tokens, not reached" in summary
     assert "differ from the same length within a longer run" in summary and "No runs of one length" not in summary
+
+
+@pytest.mark.parametrize(
+    ("outputs", "step"), [((1000, 5000), 1000), ((50, 500, 1000), 500), ((50,), 50), ((501, 300), 300)]
+)
+def test_curves_are_of_runs_that_are_not_too_long(outputs: tuple[int, ...], step: int) -> None:
+    rows = [{"layers": 33, "repeat": 0, "output": output, "step": output} for output in outputs]
+    assert [row["step"] for row in Model("llama3-8b", about("llama3-8b"), rows).runs] == [step]
 
 
 def test_each_pair_has_its_own_last_point_and_medians(tmp_path: Path) -> None:

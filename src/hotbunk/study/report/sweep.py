@@ -45,7 +45,7 @@ class Model:
     def runs(self) -> list[Row]:
         """One row a run: the longest output of up to ``_LONG`` tokens, or the shortest there is."""
         runs = groups(self.rows, lambda row: (row["layers"], row["repeat"]))
-        return [max(part, key=lambda row: (row["output"] <= _LONG, row["output"])) for part in runs.values()]
+        return [max(part, key=_suited) for part in runs.values()]
 
     @cached_property
     def time(self) -> Band:
@@ -105,6 +105,12 @@ class Model:
     def _over_residency(self, value: Callable[[Row], float]) -> Band:
         rows = ({**row, "share": 100 * row["layers"] / self.about["layers"]} for row in self.runs)
         return band(rows, "share", value)
+
+
+def _suited(row: Row) -> tuple[bool, int]:
+    """How well a run suits the curves: those that are not too long by their length, the others against it."""
+    output, short = int(row["output"]), row["output"] <= _LONG
+    return short, output if short else -output
 
 
 def models(results: Results) -> list[Model]:
