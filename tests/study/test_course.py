@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from hotbunk.cli.study import order
 from hotbunk.errors import ConfigError, EngineError
 from hotbunk.measure.wire import Wire
 from hotbunk.study import concurrency, context, course, offload, preemption
@@ -115,6 +116,14 @@ def test_a_model_of_short_contexts_is_left_out_in_a_sentence(tmp_path: Path) -> 
         offload.measure(short, "m", *to, wanted.lengths, 1)
     with pytest.raises(Impossible, match="and this takes 49"):
         context.measure(short, "m", *to)
+
+
+def test_a_copy_has_a_name_that_no_other_model_has() -> None:
+    assert order._pairs(["tiny,tiny"], ["tiny"]) == order._pairs([], ["tiny"]) == [Pair("tiny", "tiny-2")]
+    assert order._pairs(["tiny,tiny", "tiny,tiny-2"], ["tiny", "tiny-2"]) == [
+        Pair("tiny", "tiny-3"),
+        Pair("tiny", "tiny-2"),
+    ]
 
 
 def test_pinned_memory_is_never_less_than_none() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -162,7 +162,8 @@ def _pairs(given: Sequence[str], names: Sequence[str]) -> list[Pair]:
         if len(part) != 2 or not {*part} <= {*names}:
             raise ConfigError(f"--pair {','.join(part)}: name two of the models, like A,B; they are {', '.join(names)}")
         model, other = part
-        pairs.append(Pair(model, other if other != model else f"{model}-2"))
+        copy = next(name for n in count(2) if (name := f"{model}-{n}") not in names)
+        pairs.append(Pair(model, other if other != model else copy))
     return pairs
 
 
