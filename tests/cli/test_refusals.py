@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
 import subprocess
@@ -191,6 +192,32 @@ def test_a_budget_of_nothing_is_one(model: Path, hotbunk: Command) -> None:
     for command in ("profile", "plan"):
         status, said = hotbunk(command, model, "--budget", 0)
         assert status == 1 and "--budget 0 B: tiny needs " in last(said)
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "text"),
+    [
+        ("profile", "--budget", "99999999TiB"),
+        ("plan", "--budget", "99999999TiB"),
+        ("plan", "--budget", "9" * 400 + ".5"),
+        ("profile", "--time-budget", "9" * 400 + ".5"),
+        ("study concurrency", "--time-budget", "9" * 400),
+    ],
+)
+def test_more_than_there_can_be(command: str, option: str, text: str, model: Path, hotbunk: Command) -> None:
+    assert hotbunk(command, model, option, text) == (
+        1,
+        f"hotbunk: error: {option} {text}: more than there can be; give less\n",
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_name_that_is_not_utf_8(command: str, model: Path, tmp_path: Path, hotbunk: Command) -> None:
+    odd = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.gguf"))
+    odd.symlink_to(model)
+    status, said = hotbunk(command, odd)
+    assert status == 1 and len(said.splitlines()) == 1
+    assert "caf\N{REPLACEMENT CHARACTER}.gguf: its name is not UTF-8" in said
 
 
 def limited(size: int, command: list[str], environment: dict[str, str]) -> tuple[int, str]:

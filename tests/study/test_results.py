@@ -19,10 +19,12 @@ from hotbunk.cli.study.order import make_report
 from hotbunk.errors import ConfigError, OutOfMemory
 from hotbunk.measure.wire import Outrun
 from hotbunk.study import results as module
-from hotbunk.study.environment import enter
+from hotbunk.study.environment import check_in, enter
 from hotbunk.study.offload import further
 from hotbunk.study.pace import Clock, Point, go
+from hotbunk.study.report import write
 from hotbunk.study.results import Results, Row
+from hotbunk.worker.protocol import Hello
 from tests.study.machine import SESSION, about
 
 
@@ -139,6 +141,13 @@ def test_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
     enter(early, older)
     enter(early, other)
     assert early.rows("models") == [older]
+
+
+def test_a_command_that_is_not_utf_8_makes_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["hotbunk", "study", "bus", "--out", os.fsdecode(b"caf\xe9")])
+    results = Results(tmp_path)
+    check_in(results, Hello("CPU", "", 0, 0, 1, "", True))
+    assert "hotbunk study bus --out 'caf\N{REPLACEMENT CHARACTER}'" in write(results)[1].read_text()
 
 
 @pytest.mark.parametrize("fault", ["machine", "model"])

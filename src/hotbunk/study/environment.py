@@ -33,9 +33,15 @@ def describe(hello: Hello) -> Row:
         "python": platform.python_version(),
         "system": f"Linux {platform.release()}",
         "packages": ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "matplotlib", "pyarrow")),
-        "command": shlex.join([Path(sys.argv[0]).name.replace("__main__.py", "hotbunk"), *sys.argv[1:]]),
+        "command": _command(),
         "at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
+
+
+def _command() -> str:
+    """What was typed, with what is not UTF-8 replaced: the tables and the page could not hold it."""
+    words = [Path(sys.argv[0]).name.replace("__main__.py", "hotbunk"), *sys.argv[1:]]
+    return os.fsencode(shlex.join(words)).decode(errors="replace")
 
 
 def check_in(results: Results, hello: Hello) -> None:

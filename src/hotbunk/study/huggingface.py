@@ -89,15 +89,15 @@ class _Config:
     def number(self, key: str, default: int | None = None, most: int = 1 << 24) -> int:
         """A positive whole number."""
         value = self._needed(key) if default is None else self.value(key, default)
-        if not isinstance(value, int) or not 1 <= value <= most:
+        if type(value) is not int or not 1 <= value <= most:  # JSON's true is an int as well
             raise ConfigError(f"{self.path}: {key} is {value!r}; a whole number from 1 to {most} is wanted")
         return value
 
     def real(self, key: str, default: float) -> float:
-        """A positive number."""
+        """A positive number, of a size that a GGUF's 32 bits have room for."""
         value = self.value(key, default)
-        if not isinstance(value, int | float) or not value > 0:
-            raise ConfigError(f"{self.path}: {key} is {value!r}; a positive number is wanted")
+        if type(value) not in (int, float) or not 1e-30 <= value <= 1e30:
+            raise ConfigError(f"{self.path}: {key} is {value!r}; a number from 1e-30 to 1e30 is wanted")
         return float(value)
 
     def _needed(self, key: str) -> Any:
