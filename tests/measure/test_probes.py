@@ -1,6 +1,7 @@
 """Points measured on a real worker: each says truly what was done; how long it took is not for a test."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,16 @@ def test_a_sequence_that_outran_this_process_is_told(
     with pytest.raises(Outrun, match=f"sequence {number} filled its context"):
         wire.move(Suspend(number))
     assert kinds(probes.decode(1, 160)) == [Kind.PREFILL, Kind.DECODE]
+    probes.leave()
+
+
+def test_a_model_of_few_tokens_is_measured(wire: Wire, tmp_path: Path) -> None:
+    path = tmp_path / "few.gguf"
+    write(path, replace(SHAPES["1b"].scaled(0.1).cut(2), vocabulary=300))
+    probes = Probes(wire, "few", str(path))
+    probes.stand(probes.place(3, 256, 2))
+    assert kinds(probes.decode(2, 100))[-2:] == [Kind.DECODE] * 2
+    assert kinds([probes.prefill(50), *probes.carry(50)]) == [Kind.PREFILL, Kind.KV_OUT, Kind.KV_IN]
     probes.leave()
 
 

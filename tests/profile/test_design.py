@@ -1,5 +1,6 @@
 """Which point comes next, on an invented machine where measuring costs nothing."""
 
+from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import cast
@@ -40,7 +41,7 @@ def test_the_grid_of_what_is_served_has_the_residency_that_fits_alone() -> None:
 
 
 @pytest.mark.parametrize("context", [20, 64, 256, 300, 8192])
-def test_the_grid_has_no_point_that_its_contexts_have_no_room_for(context: int) -> None:
+def test_the_grid_has_no_point_that_its_contexts_have_no_room_for(context: int, kquant: Path) -> None:
     class Begun(Exception):
         """The point was found to have room."""
 
@@ -48,7 +49,7 @@ def test_the_grid_has_no_point_that_its_contexts_have_no_room_for(context: int) 
         raise Begun
 
     wire = SimpleNamespace(ask=lambda *_: Opened("m", 37, context, 0, 0.0), start=start)
-    probes = Probes(cast(Wire, wire), "m", "m.gguf")
+    probes = Probes(cast(Wire, wire), "m", str(kquant))
     probes.standing = Placement(37, context, 80)
     [(_, group)] = grid(37, context, 80, lambda _: probes.standing, resident=True)
     assert {point.kind for point in group} >= {Kind.LOAD, Kind.PREFILL}

@@ -36,6 +36,9 @@ class Crowded:
     def stand(self, model: str, placement: Any) -> None:
         self.context = placement.context
 
+    def prompt(self, model: str, tokens: int, seed: int) -> list[int]:
+        return [seed] * tokens
+
     def steps(self, sequences: set[int], count: int, seconds: float) -> tuple[list[float], float]:
         self._go_on(1 + count)
         return [0.01] * count, 0.01

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from hotbunk.costs.record import Kind, Record
 from hotbunk.costs.steps import CHUNK
 from hotbunk.errors import EngineError
+from hotbunk.llama.gguf import read
 from hotbunk.measure.points import carried, left, moved, prefilled
 from hotbunk.measure.wire import Wire, prompt
 from hotbunk.placement import Placement
@@ -55,11 +57,13 @@ class Probes:
 
         Raises:
             EngineError: it cannot be opened.
+            UnusableModel: nor read.
         """
         opened = wire.ask(Open(model, path), Opened)
         self.model, self.layers, self.context = model, opened.layers, opened.context
         self.standing: Placement | None = None
         self._wire = wire
+        self._vocabulary = read(Path(path)).vocabulary
 
     def place(self, layers: int, context: int, slots: int) -> Placement:
         """A placement, priced."""
@@ -123,7 +127,7 @@ class Probes:
         ahead = _ahead(sequences, tokens, most)
         start = max(1, tokens - ahead)
         place = self._ready(start + ahead, sequences)
-        numbers = [self._wire.start(self.model, prompt(start, seed), place.context) for seed in range(sequences)]
+        numbers = [self._wire.start(self.model, self._prompt(start, seed), place.context) for seed in range(sequences)]
         records = list[Record]()
         try:
             for count in counts:
@@ -163,7 +167,7 @@ class Probes:
     def carry(self, tokens: int) -> list[Record]:
         """Suspend and resume a sequence of so many tokens."""
         place = self._ready(carrying(tokens))
-        number = self._wire.start(self.model, prompt(tokens, tokens), place.context)
+        number = self._wire.start(self.model, self._prompt(tokens, tokens), place.context)
         self._wire.tokens(number, 1)
         out, back = list[Suspended](), list[Resumed]()
         try:
@@ -183,13 +187,16 @@ class Probes:
 
         Each is of another length, as users' prompts are: libllama would not plan the same one's graph anew.
         """
-        number = self._wire.start(self.model, prompt(max(1, tokens - seed), seed), 1)
+        number = self._wire.start(self.model, self._prompt(max(1, tokens - seed), seed), 1)
         seconds = 0.0
         while number not in self._wire.ended:
             report = self._wire.receive()
             if isinstance(report, Produced) and report.prefilled:
                 seconds = report.seconds
         return seconds
+
+    def _prompt(self, tokens: int, seed: int = 0) -> list[int]:
+        return prompt(tokens, seed, self._vocabulary)
 
     def _ready(self, tokens: int, sequences: int = 1) -> Placement:
         place = self.standing
@@ -199,7 +206,7 @@ class Probes:
         return place
 
     def _warm(self) -> None:
-        number = self._wire.start(self.model, prompt(WARMED), _WARM)
+        number = self._wire.start(self.model, self._prompt(WARMED), _WARM)
         self._wire.finish(number)
 
 

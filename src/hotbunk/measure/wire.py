@@ -285,9 +285,9 @@ def above_store(beat: Beat) -> int:
     return beat.rss - beat.arena - sum(there for there, _ in beat.stored.values())
 
 
-def prompt(count: int, seed: int = 0) -> list[int]:
-    """Random token ids that every model has."""
-    return Random(seed).choices(range(100, 700), k=count)
+def prompt(count: int, seed: int = 0, vocabulary: int = 700) -> list[int]:
+    """Random token ids that every model has, whose ``vocabulary`` may be less than usual."""
+    return [token % vocabulary for token in Random(seed).choices(range(100, 700), k=count)]
 
 
 @contextmanager

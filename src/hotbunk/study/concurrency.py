@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from time import monotonic
 
-from hotbunk.measure.wire import prompt
 from hotbunk.study.offload import ladder
 from hotbunk.study.pace import Clock, Point, Say, go
 from hotbunk.study.results import Results, Row
@@ -78,7 +77,7 @@ def _measure(
     try:
         for number, count in enumerate(counts):
             while len(alive) < count:
-                alive.add(wire.start(model, prompt(_PROMPT, len(alive)), context))
+                alive.add(wire.start(model, stage.prompt(model, _PROMPT, len(alive)), context))
             share = (limit - monotonic()) / (len(counts) - number)
             rows.append(_row(stage, model, layers, alive, share))
     finally:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import product
 
-from hotbunk.measure.wire import prompt
 from hotbunk.study.offload import ladder
 from hotbunk.study.pace import Clock, Point, Say, go
 from hotbunk.study.results import Results, Row
@@ -73,7 +72,7 @@ class _Lengths:
         stage, name = self._stage, self._subject.name
         place = stage.place(name, layers, self._lengths[-1])
         stage.stand(name, place)
-        sequence = stage.wire.start(name, prompt(tokens - _ROOM), tokens)
+        sequence = stage.wire.start(name, stage.prompt(name, tokens - _ROOM), tokens)
         try:
             first = stage.wire.until(Produced)
             low, middle, high = quartiles(stage.steps({sequence}, _STEPS)[0])

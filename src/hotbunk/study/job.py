@@ -9,7 +9,7 @@ from time import monotonic, perf_counter
 from typing import Any
 
 from hotbunk.errors import OutOfMemory
-from hotbunk.measure.wire import Outrun, prompt
+from hotbunk.measure.wire import Outrun
 from hotbunk.study.results import Row
 from hotbunk.study.stage import Stage
 from hotbunk.worker.protocol import Load, Loaded, Report, Resume, Resumed, Suspend, Suspended, Unload, Unloaded
@@ -63,7 +63,7 @@ class Job:
         self._cancel()
         self.stage.stand(self.model, self._places[self.model])
         self._prompt = max(1, min(tokens, self._room - _ROOM))
-        self._sequence = self.stage.wire.start(self.model, prompt(self._prompt), _END)
+        self._sequence = self.stage.wire.start(self.model, self.stage.prompt(self.model, self._prompt), _END)
         self.stage.wire.tokens(self._sequence, 1)
 
     def reach(self, tokens: int, seconds: float = inf) -> None:

@@ -171,6 +171,10 @@ class Stage:
         """The model was loaded or unloaded by other means, and does not stand now."""
         self._standing.pop(model, None)
 
+    def prompt(self, model: str, tokens: int, seed: int = 0) -> list[int]:
+        """Random tokens of a model."""
+        return prompt(tokens, seed, self.subjects[model].gguf.vocabulary)
+
     def run(self, model: str, prefix: int, tokens: int, seconds: float = inf, least: int = 2) -> Run:
         """Generate up to so many tokens after a prompt of ``prefix``, for ``seconds`` but at least ``least`` tokens.
 
@@ -178,7 +182,7 @@ class Stage:
             EngineError: it ended early.
         """
         wire, made, began = self.wire, Run(), perf_counter()
-        sequence = wire.start(model, prompt(prefix), tokens)
+        sequence = wire.start(model, self.prompt(model, prefix), tokens)
         while len(made.arrivals) < tokens:
             report, now = wire.receive(), perf_counter() - began
             if isinstance(report, Beat):
