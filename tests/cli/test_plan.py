@@ -12,6 +12,9 @@ import pytest
 
 from hotbunk.cli import main
 from hotbunk.cli.plan import survey
+from hotbunk.cli.plan.outlook import Outlook, rows
+from hotbunk.cli.plan.survey import Survey
+from hotbunk.cli.plan.tables import sentences
 from hotbunk.costs.dissect import dissect
 from hotbunk.costs.fingerprint import content
 from hotbunk.costs.record import Kind, Record
@@ -20,6 +23,7 @@ from hotbunk.llama.gguf import read, stem
 from hotbunk.measure.machine import machine
 from hotbunk.measure.wire import Wire, worker
 from hotbunk.placement import Placement
+from tests.costs.invented import Invented, candidate
 
 OPTIONS = ("--context", 512, "--slots", 2, "--threads", 1)
 
@@ -113,6 +117,9 @@ def test_a_model_that_kills_the_worker_leaves_the_others_their_plan(
 
 def test_crossovers(outlook: dict[str, Any]) -> None:
     for crossover in outlook["crossovers"]:
+        if crossover["together"]:  # how fast which side of this machine is decides that
+            assert not crossover["cells"] and not crossover["segments"]
+            continue
         assert {cell["output"] for cell in crossover["cells"]} == {16, 64, 256}
         for cell in crossover["cells"]:
             delays = {way["way"]: way["delay"] for way in cell["ways"]}
@@ -141,7 +148,8 @@ def test_the_tables(
         "2 sequences of 256 tokens",
     ):
         assert text in printed
-    assert "with 16 tokens left to SmolLM2-135M-Instruct.Q4_1: " in printed
+    left = "with 16 tokens left to SmolLM2-135M-Instruct.Q4_1: "
+    assert (left in printed) is not ("and no switch is needed." in printed)
 
 
 def test_one_model_alone_has_no_switches(
@@ -173,6 +181,17 @@ def test_no_context_is_longer_than_what_a_model_was_trained_for(
     assert {place["context"] for place in printed["models"][0]["placements"]} == {2048}
     said = "was trained for 2048 tokens, which is what it is planned for"
     assert printed["notes"] == [f"--context 1073741824: tied-q4_k_m {said}"]
+
+
+@pytest.mark.parametrize(("budget", "together"), [(220, True), (219, False)])
+def test_models_that_stand_together_at_their_best_need_no_switch(budget: int, together: bool) -> None:
+    """Two models that take 110 bytes each."""
+    found = Outlook(Survey("GPU", 1, budget, 1000, (candidate("a", Invented()), candidate("b", Invented())), (), ()))
+    row, told = rows(found)["crossovers"][0], list(sentences(found.crossovers[0]))
+    assert (row["together"], not row["cells"], not row["segments"]) == (together,) * 3
+    said = "While a runs and a request for b comes: both stand together, each at its best, and no switch is needed."
+    assert (told == [said]) is together
+    assert any("with 16 tokens left to a: " in line for line in told) is not together
 
 
 def test_a_profile_is_used_where_it_holds(

@@ -17,7 +17,8 @@ The three ways, and when each request ends:
               of the other, kv_out, resize, kv_in), whatever is sooner.
 
 Of all splits that fit the budget, the one with the least delay counts. The best way is the one with the least total
-delay of both requests, (end_A - alone_A) + (end_B - alone_B) [s]: they count alike.
+delay of both requests, (end_A - alone_A) + (end_B - alone_B) [s]: they count alike. Where both fit at their best
+(``Contest.together``), there is nothing to decide: B is loaded once, and both stay.
 """
 
 from __future__ import annotations
@@ -113,6 +114,11 @@ class Contest:
         self._theirs = [_Standing(second[0], rung) for rung in second[1]]
         self.names = (first[0].name, second[0].name)
         self.most = min(self._ours[0].place.context, self._theirs[0].place.context) - prompt
+
+    @property
+    def together(self) -> bool:
+        """Whether both fit at their best, so that none has to go or to shrink for the other."""
+        return self._ours[0].rung.device + self._theirs[0].rung.device <= self._budget
 
     @cached_property
     def splits(self) -> list[tuple[_Standing, _Standing]]:

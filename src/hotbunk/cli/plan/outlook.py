@@ -25,6 +25,7 @@ class Crossover:
     Attributes:
         running: the model that is running.
         coming: the model that is asked for.
+        together: whether both fit at their best; nothing has to be decided then, and the rest is empty.
         lengths: those of the table that fit the slots.
         cells: what each way leads to, by (A's tokens left, B's to generate).
         segments: the best way by B's length, for each of A's.
@@ -32,7 +33,9 @@ class Crossover:
 
     def __init__(self, contest: Contest) -> None:
         self.running, self.coming = contest.names
-        self.lengths = [length for length in LENGTHS if length <= contest.most] or [contest.most]
+        self.together = contest.together
+        lengths = [length for length in LENGTHS if length <= contest.most] or [contest.most]
+        self.lengths = [] if self.together else lengths
         self.cells: dict[tuple[int, int], list[Outcome]] = {
             (left, output): contest.outcomes(left, output) for left in self.lengths for output in self.lengths
         }
@@ -138,7 +141,8 @@ def _crossover(crossover: Crossover) -> dict[str, Any]:
         for left, found in crossover.segments.items()
         for begin, way in found
     ]
-    return {"running": crossover.running, "coming": crossover.coming, "cells": cells, "segments": changes}
+    names = {"running": crossover.running, "coming": crossover.coming}
+    return {**names, "together": crossover.together, "cells": cells, "segments": changes}
 
 
 def _way(outcome: Outcome) -> dict[str, Any]:

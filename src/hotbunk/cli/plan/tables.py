@@ -27,7 +27,8 @@ _COLOURS = {"wait": "yellow", "switch": "cyan", "split": "green"}
 
 def show(outlook: Outlook, console: Console) -> None:
     """Print all of it, wide enough for its tables."""
-    tables = [_placements(outlook), *_combinations(outlook), *map(_crossover, outlook.crossovers)]
+    decided = [_crossover(each) for each in outlook.crossovers if not each.together]
+    tables = [_placements(outlook), *_combinations(outlook), *decided]
     wide = console.options.update(width=1000)
     console.width = max([console.width, *(console.measure(table, options=wide).maximum for table in tables)])
     for table in tables:
@@ -41,7 +42,11 @@ def show(outlook: Outlook, console: Console) -> None:
 
 def sentences(crossover: Crossover) -> Iterator[str]:
     """Where the crossovers lie, in words."""
-    yield f"While {crossover.running} runs and a request for {crossover.coming} comes:"
+    when = f"While {crossover.running} runs and a request for {crossover.coming} comes:"
+    if crossover.together:
+        yield f"{when} both stand together, each at its best, and no switch is needed."
+        return
+    yield when
     for left, found in crossover.segments.items():
         (_, first), *others = found
         changes = [f"from {begin:,} output tokens on {WAYS[way]} is better" for begin, way in others]
