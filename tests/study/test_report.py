@@ -58,6 +58,29 @@ def test_the_sentences_come_from_the_data(made: tuple[str, str]) -> None:
     assert "bus: no time for <3> points" in summary
 
 
+def test_each_method_says_how_much_of_it_was_made(made: tuple[str, str]) -> None:
+    _, summary = made
+    for said in (
+        "50, 150, 300, 500, 1,000 and 5,000 tokens at 15 to 16 residencies between 0 % and 100 % of the layers, ",
+        "1, 2, 4, 8, 16 and 32 sequences at 6 residencies between 0 % and 100 % of the layers, each 2 times.",
+        "sequences of 256, 512, 1,024, 2,048, 4,096, 8,192, 16,384 and 32,768 tokens at 2 residencies between 48 % and",
+        "preemptions at 100, 250, 500, 1,000, 1,500, 2,000, 3,000, 4,000 and 5,000 tokens, each 2 times",
+        "; answers of 500 tokens; jobs preempted 1, 2, 4 and 8 times.",
+        "each 2 times; pinning of qwen3-8b.",
+    ):
+        assert said in summary
+
+
+def test_no_more_is_said_to_be_made_than_was(tmp_path: Path) -> None:
+    maker, results = Maker(tmp_path / "whole", ["llama3-8b"], repeats=2), Results(tmp_path / "few")
+    maker.concurrency("llama3-8b")
+    rows = maker.results.rows("concurrency")
+    results.add("concurrency", [row for row in rows if row["layers"] == 33 and row["sequences"] <= 2])
+    results.add("concurrency", [row for row in rows if (row["layers"], row["repeat"], row["sequences"]) == (30, 0, 2)])
+    summary = " ".join(write(results)[1].read_text().split())
+    assert "1 and 2 sequences at 2 residencies between 91 % and 100 % of the layers, each 1 to 2 times." in summary
+
+
 @pytest.mark.parametrize("part", ["offload", "concurrency", "context", "preemption", "nothing"])
 def test_whatever_there_is_makes_a_report(part: str, tmp_path: Path) -> None:
     maker = Maker(tmp_path, ["llama3-8b"], repeats=1)

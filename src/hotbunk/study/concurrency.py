@@ -1,10 +1,10 @@
-"""Concurrency: what a decode step takes for 1 to 32 sequences at once, at several residencies.
+"""Concurrency: what a decode step takes for several sequences at once, at several residencies.
 
-Method. Sequences are started one after the other with prompts of 300 tokens, and go on together; at 1, 2, 4, 8, 16
-and 32 of them, 16 decode steps in which all took part are timed by the worker, after one that is left out; where time
-is short, as many as there is time for, but at least three. All contexts stay between 300 and 512 tokens, which libllama
-computes alike; more sequences than that, which begin while the first goes on, take longer ones. Total speed is what
-arrives in this process: tokens of all sequences a second. Each repeat starts all sequences anew.
+Method. Sequences are started one after the other with prompts of 300 tokens, and go on together; at each of some
+numbers of them, 16 decode steps in which all took part are timed by the worker, after one that is left out; where time
+is short, as many as there is time for, but at least three. With up to 32 sequences all contexts stay between 300 and
+512 tokens, which libllama computes alike; more of them, which begin while the first goes on, take longer ones. Total
+speed is what arrives in this process: tokens of all sequences a second. Each repeat starts all sequences anew.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Context: what a decode step and a move of the KV cache take against the length of the sequence, up to 32k tokens.
+"""Context: what a decode step and a move of the KV cache take against the length of the sequence.
 
 Method. One sequence at a time, prefilled to a few tokens less than the length; then 16 decode steps are timed by the
 worker after one that is left out, and the sequence is suspended and resumed three times, which are the repeats of the

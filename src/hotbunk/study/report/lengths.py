@@ -62,8 +62,7 @@ def _alone(models: Sequence[Model], results: Results) -> Iterator[Block]:
 
 
 def _latency(models: Sequence[Model]) -> Table:
-    outputs = sorted({row["output"] for model in models for row in model.rows if row["output"] in model.asked})
-    outputs = outputs or sorted({row["output"] for model in models for row in model.rows})
+    outputs = sorted({output for model in models for output in model.outputs})
     rows = []
     for model in models:
         for layers in offload.ladder(model.about["layers"], (1.0, 0.9, 0.5, 0.0)):

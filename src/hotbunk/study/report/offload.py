@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from hotbunk.report.curves import Band
 from hotbunk.report.draw import COLOURS, Axes, Mark, Series, plot
-from hotbunk.report.page import Block, Plot, Section, Table, method
+from hotbunk.report.page import Block, Plot, Section, Table
 from hotbunk.report.words import figure, listed, percent
 from hotbunk.study import offload, paper
 from hotbunk.study.lines import Line
 from hotbunk.study.report.lengths import lengths, memory
+from hotbunk.study.report.made import measured, numbers, often, residencies
 from hotbunk.study.report.sweep import Model, models
 from hotbunk.study.results import Results
 
@@ -26,7 +27,14 @@ def section(results: Results) -> Section | None:
     if not found:
         return None
     blocks = [*_speeds(found), *_lines(found), *_head(found), *lengths(found, results), *memory(found, results)]
-    return Section("offload", "Offloading", method(offload.__doc__), blocks)
+    return Section("offload", "Offloading", measured(offload.__doc__, _made(found)), blocks)
+
+
+def _made(models: Sequence[Model]) -> str:
+    rows = [row for model in models for row in model.rows]
+    outputs = numbers(output for model in models for output in model.outputs)
+    shares = residencies((model.name, row["layers"] / model.about["layers"]) for model in models for row in model.rows)
+    return f"outputs of {outputs} tokens at {shares}, {often(rows, 'model', 'layers', 'output')}"
 
 
 def _speeds(models: Sequence[Model]) -> Iterator[Block]:

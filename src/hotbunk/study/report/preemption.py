@@ -11,10 +11,11 @@ import numpy as np
 
 from hotbunk.report.curves import Band, band, groups, spread
 from hotbunk.report.draw import Axes, Mark, Series, bars, plot
-from hotbunk.report.page import Block, Plot, Section, Table, method
+from hotbunk.report.page import Block, Plot, Section, Table
 from hotbunk.report.words import figure, listed, percent, seconds
 from hotbunk.study import paper, preemption
 from hotbunk.study.job import STEPS
+from hotbunk.study.report.made import measured, numbers, often
 from hotbunk.study.results import Results, Row
 
 __all__ = ["section"]
@@ -82,7 +83,20 @@ def section(results: Results) -> Section | None:
     for way in _WAYS:
         if mine := [case for case in cases if case.way == way]:
             blocks += [_steps(way, mine), _overheads(way, mine), _cache(way, mine), *_several(way, mine)]
-    return Section("preemption", "Preemption", method(preemption.__doc__), blocks)
+    return Section("preemption", "Preemption", measured(preemption.__doc__, _made(cases)), blocks)
+
+
+def _made(cases: Sequence[Case]) -> str:
+    single = [row for case in cases for row in case.single]
+    answers = {min(row["run_tokens"] for row in single), max(row["run_tokens"] for row in single)}
+    made = [
+        f"preemptions at {numbers(row['tokens'] for row in single)} tokens, "
+        f"{often(single, 'model', 'other', 'way', 'tokens')}",
+        f"answers of {' to '.join(map(numbers, ([each] for each in sorted(answers))))} tokens",
+    ]
+    if times := [row["times"] for case in cases for row in case.series]:
+        made.append(f"jobs preempted {numbers(times)} times")
+    return "; ".join(made)
 
 
 def _table(cases: Sequence[Case], results: Results) -> Table:

@@ -7,9 +7,10 @@ from statistics import median
 
 from hotbunk.report.curves import Band, band, groups
 from hotbunk.report.draw import COLOURS, Axes, Series, plot
-from hotbunk.report.page import Block, Plot, Section, Table, method
+from hotbunk.report.page import Block, Plot, Section, Table
 from hotbunk.report.words import figure, listed, percent, seconds
 from hotbunk.study import bus, concurrency, context
+from hotbunk.study.report.made import measured, numbers, often, residencies
 from hotbunk.study.results import Results, Row
 from hotbunk.units import brief_size
 
@@ -24,7 +25,10 @@ def together(results: Results) -> Section | None:
     if not models:
         return None
     blocks = [block for model, rows in models.items() for block in _together(model, rows)]
-    return Section("concurrency", "Concurrency", method(concurrency.__doc__), blocks)
+    rows = results.rows("concurrency")
+    made = f"{numbers(row['sequences'] for row in rows)} sequences at {residencies(map(_placed, rows))}"
+    how = measured(concurrency.__doc__, f"{made}, {often(rows, 'model', 'layers', 'sequences')}")
+    return Section("concurrency", "Concurrency", how, blocks)
 
 
 def _together(model: str, rows: Sequence[Row]) -> Iterator[Block]:
@@ -62,6 +66,10 @@ def _cells(curve: Band, ticks: Sequence[float]) -> list[str]:
     return [known.get(tick, "") for tick in ticks]
 
 
+def _placed(row: Row) -> tuple[str, float]:
+    return row["model"], row["residency"]
+
+
 def _named(curves: dict[str, Band]) -> list[Series]:
     return [Series(f"{name} on the device", curve) for name, curve in curves.items()]
 
@@ -85,7 +93,9 @@ def contexts(results: Results) -> Section | None:
         Plot(f"{title} against the length of the sequence", *_against(rows, value, Axes(_TOKENS, axis, "xy", ticks)))
         for title, axis, value in views
     ]
-    return Section("context", "Context", method(context.__doc__), [*blocks, _transfers(rows)])
+    made = f"sequences of {numbers(row['tokens'] for row in rows)} tokens at {residencies(map(_placed, rows))}"
+    how = measured(context.__doc__, f"{made}, {often(rows, 'model', 'layers', 'tokens')}")
+    return Section("context", "Context", how, [*blocks, _transfers(rows)])
 
 
 def _against(rows: Sequence[Row], value: Callable[[Row], float], axes: Axes) -> tuple[str, str]:
@@ -128,8 +138,12 @@ def _thinned(ticks: list[float]) -> list[float]:
 
 def bandwidth(results: Results) -> Section | None:
     """The bus and pinning; None if nothing was measured."""
-    blocks = [*_copies(results.rows("bus")), *_pinning(results.rows("pinning"))]
-    return Section("bus", "The bus", method(bus.__doc__), blocks) if blocks else None
+    rows, pinned = results.rows("bus"), results.rows("pinning")
+    blocks = [*_copies(rows), *_pinning(pinned)]
+    sizes = listed([brief_size(size) for size in sorted({row["size"] for row in rows})])
+    made = [f"blocks of {sizes}, {often(rows, 'size', 'direction', 'memory')}"] if rows else []
+    made += [f"pinning of {listed([row['model'] for row in pinned])}"] if pinned else []
+    return Section("bus", "The bus", measured(bus.__doc__, "; ".join(made)), blocks) if blocks else None
 
 
 def _copies(rows: Sequence[Row]) -> Iterator[Block]:

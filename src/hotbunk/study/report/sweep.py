@@ -36,6 +36,12 @@ class Model:
         given = {row.get("lengths", _STUDY) for row in self.rows}
         return sorted({int(length) for each in given for length in each.split(",")})
 
+    @cached_property
+    def outputs(self) -> list[int]:
+        """Lengths that runs came to: those that were asked for, or any if they came to none of these."""
+        reached = {int(row["output"]) for row in self.rows}
+        return sorted(reached.intersection(self.asked) or reached)
+
     @property
     def unreached(self) -> list[int]:
         """Those that no run came to."""
