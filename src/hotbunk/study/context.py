@@ -25,6 +25,7 @@ SHARES = (1.0, 0.5)
 _STEPS = 16
 _MOVES = 3
 _LONG = 3  # times its share of the time that a point may take
+_TRIAL = 512  # tokens that are prefilled to see how long many will take, where nothing tells of it yet
 _ROOM = _STEPS + 8 * (_MOVES + 1)  # tokens that are generated at a length, and to spare
 
 
@@ -67,10 +68,13 @@ class _Lengths:
                 yield Point("context", title, key, partial(self._measure, placed, tokens))
 
     def _measure(self, layers: int, tokens: int, seconds: float) -> dict[str, list[Row]]:
-        if layers in self._speeds and tokens / self._speeds[layers] > _LONG * seconds:
-            return {}
         stage, name = self._stage, self._subject.name
         place = stage.place(name, layers, self._lengths[-1])
+        if layers not in self._speeds and tokens > _LONG * _TRIAL:
+            stage.stand(name, place)
+            self._speeds[layers] = _TRIAL / stage.run(name, _TRIAL, 2).prefill
+        if layers in self._speeds and tokens / self._speeds[layers] > _LONG * seconds:
+            return {}
         stage.stand(name, place)
         sequence = stage.wire.start(name, stage.prompt(name, tokens - _ROOM), tokens)
         try:
