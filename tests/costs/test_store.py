@@ -1,5 +1,6 @@
 """The store: figures are kept at once, and never used where they do not hold."""
 
+import os
 import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
@@ -179,6 +180,29 @@ def test_a_store_that_is_only_read_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"there is no store {path}"):
         Store(path, make=False)
     assert not path.parent.exists()
+
+
+def test_a_store_in_a_folder_that_cannot_be_written_to_is_read(
+    tmp_path: Path, anatomy: Anatomy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those who run tests may be root, to whom no folder is closed: SQLite fails as it does for others."""
+    path, connect = tmp_path / "a #1?" / "costs.sqlite", sqlite3.connect
+    with Store(path) as store:
+        store.add(HERE, "abc", "tiny", anatomy, RECORD)
+
+    def connected(name: str, timeout: float, uri: bool) -> sqlite3.Connection:
+        if not uri:
+            raise sqlite3.OperationalError("unable to open database file")
+        return connect(name, timeout, uri=True)
+
+    monkeypatch.setattr(sqlite3, "connect", connected)
+    with pytest.raises(ConfigError, match="unable to open database file"):
+        Store(path, make=False)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with Store(path, make=False) as store:
+        assert store.records(HERE, "abc") == [RECORD]
+        with pytest.raises(ConfigError, match="attempt to write a readonly database"):
+            store.add(HERE, "abc", "tiny", anatomy, RECORD)
 
 
 def test_the_store_lies_in_the_users_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

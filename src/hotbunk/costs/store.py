@@ -78,18 +78,18 @@ class Store:
     """
 
     def __init__(self, path: Path | None = None, make: bool = True) -> None:
-        """Open the file, or ``make`` it."""
+        """Open the file, or ``make`` it; in a folder that cannot be written to, to read what is there."""
         self.path = path or default_path()
         if not (make or self.path.exists()):
             raise ConfigError(f"there is no store {self.path}; hotbunk profile MODEL makes it, or name another file")
         with self._told():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(self.path, timeout=10.0)
             try:
-                self._prepare()
-            except BaseException:
-                self._database.close()
-                raise
+                self._open(str(self.path))
+            except sqlite3.OperationalError:
+                if not self._sealed:
+                    raise
+                self._open(f"{self.path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
 
     def __enter__(self) -> Store:
         return self
@@ -161,13 +161,27 @@ class Store:
                 return f"{name} was profiled, but its file has changed since"
         return ""
 
+    @property
+    def _sealed(self) -> bool:
+        """Whether the file is there, whole, in a folder where SQLite cannot put its own files beside it."""
+        beside = self.path.with_name(f"{self.path.name}-wal")
+        return self.path.exists() and not beside.exists() and not os.access(self.path.parent, os.W_OK)
+
+    def _open(self, name: str, uri: bool = False) -> None:
+        self._database = sqlite3.connect(name, timeout=10.0, uri=uri)
+        try:
+            self._prepare()
+        except BaseException:
+            self._database.close()
+            raise
+
     def _prepare(self) -> None:
         if self._version() == SCHEMA:
             return
         with self._database:
             self._database.execute("BEGIN IMMEDIATE")
             version = self._version()  # another process may have made the store, or changed it, meanwhile
-            if not version and self._one("SELECT count(*) FROM sqlite_master")[0]:
+            if not version and self._database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 raise ConfigError(f"{self.path} is a database of something else; name another file with --store")
             changes = [_CHANGES[each] for each in range(version, SCHEMA)] if version else [_TABLES]
             for statement in (each for change in changes for each in change):
@@ -176,7 +190,7 @@ class Store:
         self._database.execute("PRAGMA journal_mode = WAL")  # which a transaction cannot change
 
     def _version(self) -> int:
-        version: int = self._one("PRAGMA user_version")[0]
+        version: int = self._database.execute("PRAGMA user_version").fetchone()[0]
         if version > SCHEMA:
             raise ConfigError(
                 f"{self.path} was written by a newer hotbunk (format {version}, this one knows {SCHEMA}); "
