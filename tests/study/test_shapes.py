@@ -195,6 +195,7 @@ def test_the_list(make: Make) -> None:
             ("half", "FOLDER/model.gguf", "--type", "Q2"),
             "--type Q2: no such type; take one of F16, BF16, Q8_0, Q4_0, Q4_K_M",
         ),
+        (("half", "FOLDER/model.gguf", "--type", ""), "--type : no such type; take one of F16, BF16,"),
         (("half", "FOLDER/model.gguf", "--blocks", 25), "--blocks 25: the shape has 24; give a number from 1 to 24"),
         (("half", "FOLDER"), "FOLDER: a folder; give the name of the file to write"),
         (("half", "FOLDER/absent/model.gguf"), "FOLDER/absent: no such folder"),
@@ -223,6 +224,17 @@ def test_a_file_that_is_there_stays(make: Make, tmp_path: Path) -> None:
     assert path.read_text() == "precious"
     assert make(*options, "--force")[0] == 0
     assert gguf.read(path).blocks == 1
+
+
+def test_nothing_but_files_is_replaced(make: Make, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.gguf"
+    os.mkfifo(pipe)
+    status, _, error = make("half", pipe, "--scale", SMALL, "--blocks", 1, "--force")
+    assert (status, error) == (
+        1,
+        f"hotbunk: error: {pipe}: a device or the like; give the name of the file to write\n",
+    )
+    assert pipe.is_fifo()
 
 
 def test_too_small_a_disk_is_told_before_anything_is_written(

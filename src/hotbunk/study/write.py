@@ -61,7 +61,7 @@ def write(
         ConfigError: there is no such type, the file is there already, or it cannot be written there for want of
             space, rights or a folder.
     """
-    kind = kind or shape.type
+    kind = shape.type if kind is None else kind
     needed = size(shape, kind)
     sweep(path)  # its bytes are room again
     _check_place(path, needed, force)
@@ -140,6 +140,8 @@ def _check_type(kind: str) -> None:
 def _check_place(path: Path, needed: int, force: bool) -> None:
     if path.is_dir():
         raise ConfigError(f"{path}: a folder; give the name of the file to write")
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path}: a device or the like; give the name of the file to write")
     if path.exists() and not force:
         raise ConfigError(f"{path}: there already; give --force to replace it")
     if not path.parent.is_dir():

@@ -56,15 +56,16 @@ def _write(out: Path, shape: Shape, kind: str | None, force: bool) -> None:
     # here and not above: --help can do without numpy
     from hotbunk.study.write import size, write
 
+    kind = shape.type if kind is None else kind
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     console = Console(stderr=True)
     with Progress(
         *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
     ) as progress:
-        task = progress.add_task(out.name, total=size(shape, kind or shape.type))
+        task = progress.add_task(out.name, total=size(shape, kind))
         written = write(out, shape, kind, force, lambda done: progress.update(task, completed=done))
     layers = f"{shape.blocks} blocks and the {'tied ' if shape.tied else ''}head"
-    typer.echo(f"{out}: {brief_size(written)}, {shape.architecture}, {layers}, {kind or shape.type}")
+    typer.echo(f"{out}: {brief_size(written)}, {shape.architecture}, {layers}, {kind}")
 
 
 def _list(as_json: bool) -> None:
