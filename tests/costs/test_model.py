@@ -146,6 +146,18 @@ def test_only_contexts_that_change_are_made_anew(before: Placement, stays: bool)
     assert costs.load(STANDS, before, pinned=False).seconds == pytest.approx(moved + made)
 
 
+def test_a_resize_gives_back_before_the_context_is_made_and_copies_beside_it() -> None:
+    costs, less, more = Costs.prior(LARGE, MACHINE), place(LARGE, 20), place(LARGE, 37)
+    shrunk, grown = costs.load(less, more), costs.load(more, less)
+    assert shrunk.seconds == pytest.approx(costs.promote(less, more).seconds + costs.context(less).seconds)
+    begun = costs.calls(more, less).seconds + costs.context(more).seconds
+    assert grown.seconds == pytest.approx(max(costs.promote(more, less).seconds, begun))
+    little = costs.load(place(LARGE, 21), less).seconds  # one layer is there long before its context
+    assert little == pytest.approx(
+        costs.calls(place(LARGE, 21), less).seconds + costs.context(place(LARGE, 21)).seconds
+    )
+
+
 def test_of_a_mixture_the_active_experts_count() -> None:
     block = Layer({"Q4_K": 10 << 20}, {"Q4_K": 640 << 20}, 20 << 20, 1 << 30, 2048, 8192)
     mixture = Anatomy("mixture", (*[block] * 8, Layer({"Q4_K": 100 << 20}, {}, 200 << 20, 0)), experts=64, active=4)

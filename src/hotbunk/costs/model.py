@@ -111,14 +111,20 @@ class Costs:
         return self.decode(placement, [placement.context - 1] * placement.slots) + chunk
 
     def load(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
-        """Give the model its placement: promotion and context, which overlap where memory is pinned."""
+        """Give the model its placement: promotion and context, which overlap where memory is pinned.
+
+        In a resize the context begins once all copies are called for; layers that are given back are gone before.
+        """
         promotion = self.promote(placement, before, pinned)
         if before and placement.keeps_context(before):
             return promotion
         context = self.context(placement)
-        if pinned and self.roofline.h2d_pinned:
-            return max(promotion, context, key=lambda estimate: estimate.seconds)
-        return promotion + context
+        if not pinned or not self.roofline.h2d_pinned:
+            return promotion + context
+        if before and placement.device.weights < before.device.weights:
+            return promotion + context
+        begun = self.calls(placement, before, pinned) + context if before else context
+        return max(promotion, begun, key=lambda estimate: estimate.seconds)
 
     def promote(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
         """Move the layers alone; a resize to fewer layers gives them back."""

@@ -9,11 +9,12 @@ Symbols: ``B`` bytes, ``p`` pieces (layers are moved and given back one by one).
     pin      t = start + B / pin
 
 A load is the promotion alone. Where host memory is pinned the copies run by themselves and the context is made
-meanwhile, so both together take ``max(load, context)``, and their sum elsewhere (``Costs.load``). But while the device
-gets memory for the context's KV cache the copies wait: ``beside = min(B_pinned / h2d_pinned, made + K_d / mapped)``
-where all of it is on the device. Where the host has a part in it, most copies are over before the host's memory is
-there. They wait, too, while a driver takes back the KV cache of the context before, ``F`` bytes: ``cleared =
-min(B_pinned / h2d_pinned, F / mapped)``. That is over where a new shell is opened in between.
+meanwhile, so both together take ``max(load, context)``, and their sum elsewhere (``Costs.load``); of a resize to more
+layers ``max(load, calls + context)``, of one to fewer ``unload + context``. But while the device gets memory for the
+context's KV cache the copies wait: ``beside = min(B_pinned / h2d_pinned, made + K_d / mapped)`` where all of it is on
+the device. Where the host has a part in it, most copies are over before the host's memory is there. They wait, too,
+while a driver takes back the KV cache of the context before, ``F`` bytes: ``cleared = min(B_pinned / h2d_pinned, F /
+mapped)``. That is over where a new shell is opened in between.
 
 ``K_d`` and ``K_h`` are the parts of the KV cache on the device and on the host: of the whole cache, which is cleared,
 for a context, and of one sequence's state for the others, which goes layer by layer. Host memory for a KV cache is
