@@ -5,12 +5,11 @@ Method. One request at a time, greedy, after a prompt of 32 tokens, with nothing
 is the first layer to move. Before anything is timed the model is moved, the host store is complete, and three tokens
 are generated. Time per token is the median decode step of a run of up to 500 tokens, or of the shortest where all are
 longer, as the worker times it: a mean over a run cut short would count its first steps, for which a GPU's graph is
-planned. Outputs and latencies are timed
-where the tokens arrive, in the process that asked for them; decode counts from the first token to the last, latency
-from the request. Time per token hardly depends on how many are asked for, so one run up to the longest output gives
-the times of all shorter ones; where there is time, separate runs of the shorter lengths check that. Repeats go over the
-whole grid again, so that slow drifts show in the spread. Where time is short, runs end early and the lengths that were
-not reached are left out.
+planned. Outputs and latencies are timed where the tokens arrive, in the process that asked for them; decode counts from
+the first token to the last, latency from the request. Time per token hardly depends on how many are asked for, so one
+run up to the longest output gives the times of all shorter ones; where there is time, separate runs of the shorter
+lengths check that. Repeats go over the whole grid again, so that slow drifts show in the spread. Where time is short,
+runs end early and the lengths that were not reached are left out.
 """
 
 from __future__ import annotations

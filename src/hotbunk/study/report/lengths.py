@@ -9,7 +9,7 @@ from hotbunk.report.draw import Axes, Series, plot
 from hotbunk.report.page import Block, Plot, Table, Text
 from hotbunk.report.words import figure, listed, percent
 from hotbunk.study import offload
-from hotbunk.study.report.sweep import Model
+from hotbunk.study.report.sweep import Model, reached
 from hotbunk.study.results import Results, Row
 
 __all__ = ["lengths", "memory"]
@@ -62,7 +62,7 @@ def _alone(models: Sequence[Model], results: Results) -> Iterator[Block]:
 
 
 def _latency(models: Sequence[Model]) -> Table:
-    outputs = sorted({output for model in models for output in model.outputs})
+    outputs = reached(models)
     rows = []
     for model in models:
         for layers in offload.ladder(model.about["layers"], (1.0, 0.9, 0.5, 0.0)):

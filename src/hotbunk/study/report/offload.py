@@ -12,7 +12,7 @@ from hotbunk.study import offload, paper
 from hotbunk.study.lines import Line
 from hotbunk.study.report.lengths import lengths, memory
 from hotbunk.study.report.made import measured, numbers, often, residencies
-from hotbunk.study.report.sweep import Model, models
+from hotbunk.study.report.sweep import Model, models, reached
 from hotbunk.study.results import Results
 
 __all__ = ["section"]
@@ -32,7 +32,7 @@ def section(results: Results) -> Section | None:
 
 def _made(models: Sequence[Model]) -> str:
     rows = [row for model in models for row in model.rows]
-    outputs = numbers(output for model in models for output in model.outputs)
+    outputs = numbers(reached(models))
     shares = residencies((model.name, row["layers"] / model.about["layers"]) for model in models for row in model.rows)
     return f"outputs of {outputs} tokens at {shares}, {often(rows, 'model', 'layers', 'output')}"
 

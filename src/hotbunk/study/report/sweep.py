@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +11,7 @@ from hotbunk.study.lines import Line, Sides, fit
 from hotbunk.study.offload import LENGTHS
 from hotbunk.study.results import Results, Row
 
-__all__ = ["Model", "models"]
+__all__ = ["Model", "models", "reached"]
 
 _LONG = 500  # tokens up to which a run counts for the curves: later ones are slower by their context
 _STUDY = ",".join(map(str, LENGTHS))
@@ -35,12 +35,6 @@ class Model:
         """Lengths of outputs that were asked for; where earlier versions noted none, the study's."""
         given = {row.get("lengths", _STUDY) for row in self.rows}
         return sorted({int(length) for each in given for length in each.split(",")})
-
-    @cached_property
-    def outputs(self) -> list[int]:
-        """Lengths that runs came to: those that were asked for, or any if they came to none of these."""
-        reached = {int(row["output"]) for row in self.rows}
-        return sorted(reached.intersection(self.asked) or reached)
 
     @property
     def unreached(self) -> list[int]:
@@ -111,6 +105,12 @@ class Model:
     def _over_residency(self, value: Callable[[Row], float]) -> Band:
         rows = ({**row, "share": 100 * row["layers"] / self.about["layers"]} for row in self.runs)
         return band(rows, "share", value)
+
+
+def reached(models: Iterable[Model]) -> list[int]:
+    """Lengths that runs came to: those that were asked for, or any if they came to none of these."""
+    found = [(int(row["output"]), model) for model in models for row in model.rows]
+    return sorted({output for output, model in found if output in model.asked} or {output for output, _ in found})
 
 
 def _suited(row: Row) -> tuple[bool, int]:
