@@ -10,6 +10,7 @@ import pytest
 
 from hotbunk.errors import EngineError, UnusableModel
 from hotbunk.runtime import Runtime, memory, supervisor
+from hotbunk.runtime.moves import STRIKES
 from hotbunk.worker import protocol as wire
 from tests.runtime.rig import finish, job, model, refusal, until
 from tests.runtime.simulated import BASE, BUDGET, MB, TOTAL, Device, serve, shown
@@ -182,6 +183,25 @@ def test_a_model_that_kills_its_worker_at_start_leaves_the_others(
         assert "the worker died while it opened the file" in model(runtime, "large")["problem"]
         assert (await runtime.load("small", None))["state"] == "ready"
         assert shown(runtime)["restarts"] == 1
+
+    serve(smollm2, gemma3, device, test)
+
+
+def test_a_model_given_up_while_it_is_fitted_does_not_come_back(smollm2: Path, gemma3: Path, device: Device) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        worker, send = device.worker, device.worker.send
+
+        def strike(command: wire.Command) -> None:
+            if isinstance(command, wire.Predict) and command.model == "small":
+                for _ in range(STRIKES):
+                    worker.say(wire.Failed("Load", "it is damaged", "small"))
+            send(command)
+
+        worker.send = strike  # type: ignore[method-assign]
+        device.foreign = TOTAL - 200 * MB
+        worker.tick(2)
+        await until(lambda: model(runtime, "large")["planned"]["layers"] < 31)  # it is fitted after the other
+        assert model(runtime, "small")["state"] == "unusable"
 
     serve(smollm2, gemma3, device, test)
 

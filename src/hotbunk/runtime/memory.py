@@ -163,7 +163,8 @@ class Memory:
 
     async def _fit(self, splits: bool) -> None:
         async for entry in refit(self._entries.values(), self._snapshot().budget, self._ask, splits):
-            self._tell(entry.added(monotonic()))
+            if not entry.problem:  # else it has been given up meanwhile
+                self._tell(entry.added(monotonic()))
 
     def _release(self) -> None:
         """Let the models that failed be tried again: at once where something smaller was found, else later."""
