@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,14 +170,15 @@ class Simulated:
         self.say(wire.Predicted(asked.model, place))
 
     def _place(self, command: str, model: str, placement: Placement) -> None:
-        size = placement.device.total + self.device.surplus
+        cached = placement.layers if placement.cached is None else placement.cached
+        # whatever was foretold of it
+        size = self.device.size(model, placement.layers) + (cached - placement.layers) * MB + self.device.surplus
         others = sum(self.loaded.values()) - self.loaded.get(model, 0)
         if size + others + self.device.foreign > TOTAL:
             self.say(wire.Failed(command, "out of memory", model, memory=True))
             return
         self.loaded[model] = size
-        device = replace(placement.device, weights=size)
-        self.say(wire.Loaded(model, placement, device, size, 0.1, {"promote": 0.1}, size + MB, pinned=True))
+        self.say(wire.Loaded(model, placement, Footprint(size), size, 0.1, {"promote": 0.1}, size + MB, pinned=True))
 
 
 @contextmanager

@@ -376,6 +376,47 @@ def test_others_are_offered_what_one_to_be_kept_really_leaves(
     serve(smollm2, gemma3, device, test, models=models, budget=budget)
 
 
+@pytest.mark.parametrize(("base", "budget"), [(2 * MB, 770 * MB), (0, 766 * MB)])
+def test_who_would_take_more_than_is_left_beside_one_to_be_kept_is_told_so(
+    smollm2: Path, gemma3: Path, device: Device, base: int, budget: int
+) -> None:
+    device.base.update(small=base, large=300 * MB)  # whole, large takes 765 MB as foretold, and its surplus
+    device.layer["small"], device.surplus = 4 * MB, 10 * MB
+
+    async def test(runtime: Runtime, device: Device) -> None:
+        await until(lambda: ready(runtime, "large") and model(runtime, "large")["layers"] == 30)
+        answer = asyncio.create_task(refusal(finish(runtime.submit(job("small", 5)))))
+        while not answer.done():
+            device.worker.tick()
+            device.worker.finish()
+            await asyncio.sleep(0.01)
+        assert "there is no room for small on the device" in str(answer.result())
+        assert shown(runtime)["used"] == device.size("large", 30) + device.surplus
+        assert len([name for _, name, _ in moves(device) if name == "small"]) <= 1
+
+    models = {"small": {"path": smollm2}, "large": {"path": gemma3, "keep_resident": True}}
+    serve(smollm2, gemma3, device, test, models=models, budget=budget, max_wait=0.3)
+
+
+def test_who_takes_more_than_foretold_in_each_form_is_underrated_once(
+    smollm2: Path, gemma3: Path, device: Device
+) -> None:
+    device.surplus = 20 * MB
+
+    async def test(runtime: Runtime, device: Device) -> None:
+        await runtime.load("small", 10)
+        await runtime.load("small", 20)
+        for foreign, layers in ((TOTAL - 220 * MB, 16), (TOTAL - 120 * MB, 6)):  # 20 MB of it are left alone
+            device.foreign = foreign
+            while model(runtime, "small")["planned"]["layers"] != layers:
+                device.worker.tick()
+                await asyncio.sleep(0.01)
+            planned = model(runtime, "small")["planned"]["device"]["total"]
+            assert planned == device.size("small", layers) + device.surplus
+
+    serve(smollm2, gemma3, device, test)
+
+
 def test_the_store_is_shown_and_its_progress_told(
     smollm2: Path, gemma3: Path, device: Device, caplog: pytest.LogCaptureFixture
 ) -> None:

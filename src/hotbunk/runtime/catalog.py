@@ -18,6 +18,9 @@ from hotbunk.scheduler import Model
 from hotbunk.scheduler.events import Added
 from hotbunk.worker.protocol import Loaded
 
+Form = tuple[int | None, ...]
+"""What makes a placement, but for its bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Truth:
@@ -41,9 +44,9 @@ class Entry:
     ``best`` is where it goes if the whole budget can be had, ``placement`` where it shall go now; ``came`` and ``left``
     say when it was last sent in and out, ``sent`` to which placement. ``rungs`` are smaller placements, most first, at
     which it may stand beside others. ``refused`` are the bytes of the placement for
-    which there was no memory the last time (0: of none), ``excess`` those by which it has taken more than foretold,
-    ``short`` since when not even its smallest placement fits. ``cramped``: it stands as it was offered, which was not
-    its best.
+    which there was no memory the last time (0: of none), ``excess`` those by which it has taken more than foretold
+    at the most, ``foretold`` what the worker says of each form without them, ``short`` since when not even its smallest
+    placement fits. ``cramped``: it stands as it was offered, which was not its best.
     """
 
     served: Served
@@ -55,6 +58,7 @@ class Entry:
     rungs: tuple[Placement, ...] = ()
     refused: int = 0
     excess: int = 0
+    foretold: dict[Form, int] = field(default_factory=dict)
     short: float | None = None
     cramped: bool = False
     truth: Truth | None = None
@@ -74,7 +78,7 @@ class Entry:
 
     def priced(self, placement: Placement, costs: Costs | None) -> None:
         """The worker has foretold what ``placement`` takes: that is where the model shall go."""
-        self.best = self.placement = placement
+        self.best = self.placement = self.weighed(placement)
         self.costs = MoveCosts(placement, costs)
 
     @property
@@ -94,12 +98,19 @@ class Entry:
         """There is no room for it, or there is."""
         self.short = (self.short or monotonic()) if short else None
 
+    def weighed(self, placement: Placement) -> Placement:
+        """A placement as the worker foretells it, with what the model takes beyond that."""
+        self.foretold[form(placement)] = placement.device.total
+        return replace(placement, device=replace(placement.device, compute=placement.device.compute + self.excess))
+
     def stands(self, report: Loaded) -> None:
         """It has come; where it takes more than foretold, that is what the same placement counts for from now on."""
         self.truth = Truth(report.placement.device, report.device, report.driver)
         self.cramped = self.placement != self.best and form(self.placement) == form(report.placement)
-        if (more := report.device.total - report.placement.device.total) > 0:
-            self.excess = max(self.excess, more)
+        if report.device.total > report.placement.device.total:
+            # some of the excess may have been in what was sent, which then says too little of it
+            foretold = self.foretold.get(form(report.placement), report.placement.device.total)
+            self.excess = max(self.excess, report.device.total - foretold)
             self.best = _weighed(self.best, report) if self.best else None
             self.placement = _weighed(self.placement, report) if self.placement else None
             self.rungs = tuple(_weighed(rung, report) for rung in self.rungs)
@@ -153,7 +164,7 @@ def sides(placement: Placement | None) -> dict[str, Any] | None:
     return {**told, "device": _bytes(placement.device), "host": _bytes(placement.host)}
 
 
-def form(placement: Placement | None) -> tuple[int | None, ...]:
+def form(placement: Placement | None) -> Form:
     """A placement apart from its bytes; the layers whose KV cache is on the device come last."""
     if placement is None:
         return ()

@@ -57,11 +57,12 @@ async def largest(entry: Entry, room: int, ask: Ask) -> Placement | None:
     most = min(room, int(entry.refused * STEP)) if entry.refused else room
     if entry.best.device.total <= most:
         return entry.best
-    try:
-        return await _predict(entry, None, most - entry.excess, ask)
-    except EngineError:
-        if most == room:
-            return None
+    with suppress(EngineError):
+        found = await _predict(entry, None, most - entry.excess, ask)
+        if found.device.total <= most:  # less than the excess is no room at all
+            return found
+    if most == room:
+        return None
     with suppress(EngineError):  # the file is gone, perhaps
         least = await _predict(entry, 0, 0, ask)
         if least.device.total <= room and least.device.total < entry.refused:
@@ -83,7 +84,8 @@ async def _rungs(entry: Entry, ask: Ask) -> AsyncIterator[Placement]:
 
 
 async def _predict(entry: Entry, layers: int | None, budget: int, ask: Ask, experts: int | None = None) -> Placement:
+    """What the worker foretells of a placement that is to take ``budget`` bytes, with what the model takes beyond."""
     served = entry.served
     answer = await ask(Predict(served.id, entry.context, served.slots, layers, max(0, budget), experts))
     assert isinstance(answer, Predicted)
-    return answer.placement
+    return entry.weighed(answer.placement)
