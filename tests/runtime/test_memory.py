@@ -417,6 +417,21 @@ def test_who_takes_more_than_foretold_in_each_form_is_underrated_once(
     serve(smollm2, gemma3, device, test)
 
 
+def test_a_model_that_takes_less_than_foretold_stays_as_it_is(smollm2: Path, gemma3: Path, device: Device) -> None:
+    device.foreign, device.surplus = TOTAL - 200 * MB, -5 * MB
+
+    async def test(runtime: Runtime, device: Device) -> None:
+        await runtime.load("small", None)
+        assert 0 < model(runtime, "small")["layers"] < 31
+        for beats in range(1, 6):
+            device.worker.tick()
+            await until(lambda: ready(runtime, "small"))
+            await asyncio.sleep(0.01 * beats)
+        assert len(moves(device)) == 1
+
+    serve(smollm2, gemma3, device, test)
+
+
 def test_the_store_is_shown_and_its_progress_told(
     smollm2: Path, gemma3: Path, device: Device, caplog: pytest.LogCaptureFixture
 ) -> None:

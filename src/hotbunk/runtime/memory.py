@@ -10,7 +10,7 @@ from math import inf
 from time import monotonic
 
 from hotbunk.placement import Placement
-from hotbunk.runtime.catalog import Entry
+from hotbunk.runtime.catalog import Entry, form
 from hotbunk.runtime.fitting import Ask, refit
 from hotbunk.runtime.headroom import Headroom
 from hotbunk.runtime.process import WorkerLost
@@ -191,6 +191,8 @@ class Memory:
             model = snapshot.models.get(entry.served.id)
             if not (entry.cramped and offer and model and model.idle) or snapshot.waiting:
                 continue
+            if form(model.placement) == form(offer):
+                continue  # it takes less than was thought
             if model.bytes < offer.device.total <= snapshot.free + model.bytes:
                 self._tell(events.Wanted(monotonic(), model.id, offer, "there is more device memory again"))
 
