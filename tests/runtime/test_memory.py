@@ -398,6 +398,24 @@ def test_who_would_take_more_than_is_left_beside_one_to_be_kept_is_told_so(
     serve(smollm2, gemma3, device, test, models=models, budget=budget, max_wait=0.3)
 
 
+def test_whom_one_to_be_kept_leaves_no_room_is_not_waited_for_for_ever(
+    smollm2: Path, gemma3: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory.Memory, "refit", lambda self: None)  # whatever it makes of it
+
+    async def test(runtime: Runtime, device: Device) -> None:
+        await until(lambda: ready(runtime, "large"))
+        device.foreign = TOTAL - device.size("large", 31) - BASE
+        answer = asyncio.create_task(refusal(finish(runtime.submit(job("small", 5)))))
+        while not answer.done():
+            device.worker.tick()
+            await asyncio.sleep(0.01)
+        assert "there is no room for small on the device beside the models that are kept" in str(answer.result())
+
+    models = {"small": {"path": smollm2}, "large": {"path": gemma3, "keep_resident": True}}
+    serve(smollm2, gemma3, device, test, models=models, budget=900 * MB, max_wait=0.3)
+
+
 def test_who_takes_more_than_foretold_in_each_form_is_underrated_once(
     smollm2: Path, gemma3: Path, device: Device
 ) -> None:

@@ -50,6 +50,7 @@ class Memory:
         self._pardons: dict[str, float] = {}
         self._denials: dict[str, int] = {}
         self._held: set[str] = set()
+        self._crowded: dict[str, float] = {}
         self._reading = asyncio.Event()
         self._stale = False
         self._task: asyncio.Task[None] | None = None
@@ -62,6 +63,7 @@ class Memory:
         """
         self.headroom = Headroom(configured, hello)
         self._held.clear()
+        self._crowded.clear()
         if self.headroom.budget < configured:
             free, budget = brief_size(hello.memory_free), brief_size(self.headroom.budget)
             log.warning("of the budget, %s can be used: %s are free on %s", budget, free, hello.device)
@@ -85,6 +87,7 @@ class Memory:
             self._tell(events.Budget(monotonic(), headroom.budget))
             self.refit()
         self._pardon()
+        self._crowd()
         self._regrow()
 
     def loaded(self, entry: Entry, report: Loaded) -> None:
@@ -112,10 +115,14 @@ class Memory:
         now, models = monotonic(), self._snapshot().models
         for entry in self._entries.values():
             model = models.get(entry.served.id)
-            if entry.short is None or model is None or model.resident:
+            if model is None or model.resident:
                 continue
+            crowded = self._crowded.get(model.id, inf)
             for sequence in model.queue:
-                since = max(sequence.since, entry.short) if sequence.started else sequence.since
+                if entry.short is None:
+                    since = max(sequence.since, crowded)
+                else:
+                    since = max(sequence.since, entry.short) if sequence.started else sequence.since
                 if now - since >= wait:
                     yield sequence.id, self.shortage(entry)
 
@@ -124,6 +131,11 @@ class Memory:
         headroom = self.headroom
         assert headroom
         budget, configured = brief_size(headroom.budget), brief_size(headroom.configured)
+        if entry.short is None:
+            return (
+                f"there is no room for {entry.served.id} on the device beside the models that are kept resident: "
+                f"of the budget of {configured}, {budget} can be used; keep fewer of them, or raise the budget"
+            )
         return (
             f"there is no room for {entry.served.id} on the device, not even with all its layers on the host: of the "
             f"budget of {configured} only {budget} can be used, since others hold {brief_size(self._foreign)} of the "
@@ -183,6 +195,12 @@ class Memory:
             del self._pardons[name]
             self._entries[name].refused = 0
             self.refit()
+
+    def _crowd(self) -> None:
+        """Follow since when models have been away with no room for them, though what they are offered was to fit."""
+        snapshot, now = self._snapshot(), monotonic()
+        away = [m for m in snapshot.models.values() if not (m.resident or snapshot.fits(m))]
+        self._crowded = {m.id: self._crowded.get(m.id, now) for m in away}
 
     def _regrow(self) -> None:
         """Give cramped models that nobody uses the place they are offered by now."""
