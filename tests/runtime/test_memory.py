@@ -416,6 +416,34 @@ def test_whom_one_to_be_kept_leaves_no_room_is_not_waited_for_for_ever(
     serve(smollm2, gemma3, device, test, models=models, budget=900 * MB, max_wait=0.3)
 
 
+def test_of_two_to_be_kept_the_one_that_stayed_makes_room_for_the_other(
+    smollm2: Path, gemma3: Path, device: Device
+) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        await until(lambda: ready(runtime, "small") and ready(runtime, "large"))
+        async with answering(runtime, "small"):  # so the other is the one to leave
+            await until(lambda: bool(device.worker.running.get("small")))
+            device.worker.finish()
+        before = len(moves(device))
+        device.foreign = TOTAL - 820 * MB  # both take 815, and 20 are left alone
+        device.worker.tick(3)
+        await until(lambda: not ready(runtime, "large"))
+        generation = asyncio.create_task(finish(runtime.submit(job("large", 5))))
+        while not generation.done():
+            device.worker.tick()
+            device.worker.finish()
+            await asyncio.sleep(0.01)
+        assert generation.exception() is None
+        for _ in range(5):
+            device.worker.tick()
+            await asyncio.sleep(0.01)
+        assert moves(device)[before:] == [("Resize", "small", 29), ("Load", "large", 31)]
+        assert shown(runtime)["used"] <= shown(runtime)["budget"]
+
+    models = {name: {"path": path, "keep_resident": True} for name, path in (("small", smollm2), ("large", gemma3))}
+    serve(smollm2, gemma3, device, test, models=models, max_wait=5.0)
+
+
 def test_who_takes_more_than_foretold_in_each_form_is_underrated_once(
     smollm2: Path, gemma3: Path, device: Device
 ) -> None:

@@ -88,6 +88,7 @@ class Memory:
             self.refit()
         self._pardon()
         self._crowd()
+        self._shrink()
         self._regrow()
 
     def loaded(self, entry: Entry, report: Loaded) -> None:
@@ -201,6 +202,18 @@ class Memory:
         snapshot, now = self._snapshot(), monotonic()
         away = [m for m in snapshot.models.values() if not (m.resident or snapshot.fits(m))]
         self._crowded = {m.id: self._crowded.get(m.id, now) for m in away}
+
+    def _shrink(self) -> None:
+        """Have those to be kept make do with what they are offered, where somebody finds no room beside them."""
+        if not any(m.id in self._crowded for m in self._snapshot().wanted):
+            return
+        for entry in self._entries.values():
+            offer, model = entry.placement, self._snapshot().models.get(entry.served.id)
+            if not (offer and model and model.keep and model.phase is Phase.READY):
+                continue
+            if model.bytes > offer.device.total and form(model.placement) != form(offer):
+                why = "another model has no room beside it"
+                self._tell(events.Wanted(monotonic(), model.id, offer, why))
 
     def _regrow(self) -> None:
         """Give cramped models that nobody uses the place they are offered by now."""
