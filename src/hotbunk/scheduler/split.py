@@ -81,7 +81,7 @@ def split(snapshot: Snapshot, model: Model, room: int) -> tuple[float, Placement
 
 def possible(snapshot: Snapshot, model: Model, room: int, rooms: Rooms) -> bool:
     """Whether ``room`` bytes have a place for less than all of a model, or a resident could give up enough for it."""
-    missing = rooms.missing(model.placements[0])
+    missing = _missing(snapshot, model, rooms)
     return model.minimum <= room or any(m.spared >= missing for m in snapshot.once(_ceding))
 
 
@@ -90,7 +90,7 @@ def cession(snapshot: Snapshot, model: Model, rooms: Rooms, below: float) -> Ces
     whole = model.placements[0]
     if whole.device.total + snapshot.kept(model, rooms.models) > snapshot.budget:
         return None
-    best, missing, coming = None, rooms.missing(whole), _coming(snapshot, model)
+    best, missing, coming = None, _missing(snapshot, model, rooms), _coming(snapshot, model)
     for other in snapshot.once(_ceding):
         if other.spared < missing or other.id in rooms.leaving or other.priority > model.priority:
             continue
@@ -104,6 +104,11 @@ def cession(snapshot: Snapshot, model: Model, rooms: Rooms, below: float) -> Ces
             if price < below and _kept(other, less, beside):
                 best, below = Cession(price, other, less), price
     return best
+
+
+def _missing(snapshot: Snapshot, model: Model, rooms: Rooms) -> int:
+    """Bytes to be given up for all of a model: also those above the budget, which a resize cannot leave to others."""
+    return max(rooms.missing(model.placements[0]), -snapshot.free)
 
 
 def _ceding(snapshot: Snapshot) -> list[Model]:
