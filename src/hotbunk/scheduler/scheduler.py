@@ -1,12 +1,15 @@
 """The heart: events in, actions out. No clock, no I/O; the same object decides live and in simulation."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
 from math import inf
 
 from hotbunk.scheduler import actions, events
 from hotbunk.scheduler.ledger import carry_out, observe
 from hotbunk.scheduler.policies import Policy
 from hotbunk.scheduler.snapshot import Phase, Snapshot
+
+log = logging.getLogger("hotbunk.scheduler")
 
 
 class Scheduler:
@@ -25,13 +28,19 @@ class Scheduler:
         At most one ``Wake``, the last action, says when to send a ``Tick`` should nothing else happen before.
         """
         self.snapshot = observe(self.snapshot, event)
-        done: list[actions.Decision | actions.Wake] = list(self._apply(self._ordered(event)))
-        while (verdict := self.policy.decide(self.snapshot)).actions:
-            done += self._apply(verdict.actions)
+        done: list[actions.Decision | actions.Wake] = []
+        try:
+            done.extend(self._apply(self._ordered(event)))
+            while (verdict := self.policy.decide(self.snapshot)).actions:
+                done.extend(self._apply(verdict.actions))
+        except Exception:  # what the snapshot says has been done by now must be done all the same
+            log.exception("could not decide what comes after %s", event)
+            return done
         return [*done, actions.Wake(verdict.wake)] if verdict.wake < inf else done
 
-    def _apply(self, decided: Iterable[actions.Decision]) -> list[actions.Decision]:
-        decided, before = list(decided), self.snapshot
+    def _apply(self, decided: Iterable[actions.Decision]) -> Iterator[actions.Decision]:
+        """Take note of each action, one after the other; each that is legal is handed on before the next."""
+        before = self.snapshot
         for action in decided:
             model = self.snapshot.models[action.model]
             least = self.policy.least(model)
@@ -43,7 +52,7 @@ class Scheduler:
                 case _:
                     over = before.now  # it begins no turn
             self.snapshot = carry_out(self.snapshot, action, over + least, least)
-        return decided
+            yield action
 
     def _ordered(self, event: events.Event) -> list[actions.Decision]:
         """What an event demands by itself, whatever the policy: refusals, and an administrator's orders."""
