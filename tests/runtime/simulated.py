@@ -91,9 +91,9 @@ class Simulated:
     async def close(self) -> None:
         self.closed = True
 
-    def die(self) -> None:
+    def die(self, error: Exception | None = None) -> None:
         self.running.clear()
-        self._reports.put_nowait(WorkerLost("it was told to die"))
+        self._reports.put_nowait(error or WorkerLost("it was told to die"))
 
     def tick(self, count: int = 1) -> None:
         """Beat."""

@@ -121,6 +121,22 @@ def test_what_ended_supervision_does_not_end_the_end(
     assert all(life.closed for life in device.lives)
 
 
+def test_a_worker_that_cannot_be_understood_is_replaced(
+    smollm2: Path, gemma3: Path, device: Device, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        answer = asyncio.create_task(finish(runtime.submit(job("small", 5))))
+        await until(lambda: bool(device.worker.running.get("small")))
+        device.lives[0].die(ValueError("no report"))
+        await until(lambda: len(device.lives) > 1 and bool(device.worker.running.get("small")))
+        told = next(r for r in caplog.records if r.getMessage() == "no report; starting another")
+        assert told.exc_info  # it is a bug, unlike a death
+        device.worker.finish()
+        await answer
+
+    serve(smollm2, gemma3, device, test)
+
+
 def test_devices_are_told_apart_by_their_names(smollm2: Path, gemma3: Path, device: Device) -> None:
     async def test(runtime: Runtime, device: Device) -> None:
         assert [d["name"] for d in runtime.state()["devices"]] == ["rpc:one:1", "rpc:two:2"]

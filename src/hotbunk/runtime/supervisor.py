@@ -101,8 +101,8 @@ class Supervisor:
         while True:
             try:
                 report = await worker.receive()
-            except WorkerLost as lost:
-                self._drop(lost)
+            except Exception as error:
+                self._drop(error if isinstance(error, WorkerLost) else WorkerLost(f"it cannot be heard: {error}"))
                 raise
             if isinstance(report, Opened | Predicted) or (isinstance(report, Failed) and report.command in _ASKED):
                 future = self._answers.pop(report.model or "", None)
@@ -119,8 +119,8 @@ class Supervisor:
             assert self._reading is not None
             try:
                 await self._reading
-            except WorkerLost as lost:
-                log.error("%s; starting another", lost)
+            except Exception as error:  # a report that cannot be read is no reason to have no worker any more
+                log.error("%s; starting another", error, exc_info=not isinstance(error, HotbunkError))
             self._lost()
             await self._replace()
 
