@@ -158,6 +158,9 @@ class Simulated:
     def _predict(self, asked: wire.Predict) -> None:
         sizes = {layers: self.device.size(asked.model, layers) for layers in range(32)}
         fitting = [n for n in sizes if sizes[n] <= asked.budget] if asked.layers is None else [asked.layers]
+        if not any(isinstance(c, wire.Open) and c.model == asked.model for c in self.sent):
+            self.say(wire.Failed("Predict", f"model {asked.model} is not open here", asked.model))
+            return
         if asked.model in self.device.gone:
             self.say(wire.Failed("Predict", "no such file", asked.model))
             return

@@ -137,6 +137,19 @@ def test_a_worker_that_cannot_be_understood_is_replaced(
     serve(smollm2, gemma3, device, test)
 
 
+def test_nobody_asks_a_new_worker_before_the_files_are_open_there(smollm2: Path, gemma3: Path, device: Device) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        device.failing = OSError("out of memory")
+        device.worker.die()
+        await until(lambda: not shown(runtime)["up"])
+        loading = asyncio.create_task(runtime.load("small", 10))
+        await asyncio.sleep(0)  # it asks what 10 layers take, and waits
+        device.failing = None
+        assert (await loading)["layers"] == 10
+
+    serve(smollm2, gemma3, device, test)
+
+
 def test_devices_are_told_apart_by_their_names(smollm2: Path, gemma3: Path, device: Device) -> None:
     async def test(runtime: Runtime, device: Device) -> None:
         assert [d["name"] for d in runtime.state()["devices"]] == ["rpc:one:1", "rpc:two:2"]

@@ -304,13 +304,12 @@ class Driver:
             self._drop(self.jobs[sequence], why)
 
     async def _ask(self, command: wire.Open | wire.Predict) -> wire.Opened | wire.Predicted:
-        """Ask the worker. Until it is restored it does nothing else: what it is asked then is what kills it."""
-        alone = not self._view().up
+        """Ask the worker. While it is restored it does nothing else: what it is asked then is what kills it."""
         try:
             return await self._supervisor.ask(command)
         except WorkerLost:
             entry = self.entries[command.model]
-            if alone and self._moves.strike(entry, "the worker was lost while it opened the file"):
+            if self._supervisor.restoring and self._moves.strike(entry, "the worker was lost while it opened the file"):
                 self._give_up(entry)
             raise
 

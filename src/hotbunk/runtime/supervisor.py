@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 from hotbunk.errors import EngineError, HotbunkError
 from hotbunk.runtime.process import Worker, WorkerLost
@@ -31,14 +32,15 @@ class Supervisor:
         take: Callable[[Report], None],
         lost: Callable[[], None],
         failed: Callable[[Exception], None],
-        restored: Callable[[], Awaitable[None]],
+        restored: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         self._make, self._take, self._lost, self._failed, self._restored = make, take, lost, failed, restored
         self.worker = make()
         self.restarts = 0
         self._answers: dict[str, asyncio.Future[Report]] = {}
         self._asking = asyncio.Lock()
-        self._up = asyncio.Event()
+        self._open = asyncio.Event()
+        self._restoring: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
         self._life: asyncio.Task[None] | None = None
 
@@ -51,6 +53,7 @@ class Supervisor:
         """
         hello = await self.worker.start()
         self._reading = self._listen()
+        self._open.set()
         self._life = asyncio.create_task(self._live())
         return hello
 
@@ -67,17 +70,30 @@ class Supervisor:
         self.worker.send(command)
 
     async def ask(self, command: Open | Predict) -> Opened | Predicted:
-        """Send a command, once there is a worker, and wait for its answer; one question after the other.
+        """Send a command and wait for its answer; one question after the other, and none before a worker is restored.
+
+        Only what restores it asks at once: before that no model is open there.
 
         Raises:
             EngineError: the worker cannot do it, in its own words.
             WorkerLost: it died over it.
         """
+        if self.restoring:
+            return await self._answered(command)
         async with self._asking:
-            await self._up.wait()
-            future = self._answers[command.model] = asyncio.get_running_loop().create_future()
-            self.worker.send(command)
-            report = await future
+            while not self._open.is_set():  # it may be lost again before we are woken
+                await self._open.wait()
+            return await self._answered(command)
+
+    @property
+    def restoring(self) -> bool:
+        """Whether it is ``restored`` that runs now."""
+        return self._restoring is not None and asyncio.current_task() is self._restoring
+
+    async def _answered(self, command: Open | Predict) -> Opened | Predicted:
+        future = self._answers[command.model] = asyncio.get_running_loop().create_future()
+        self.worker.send(command)
+        report = await future
         if isinstance(report, Failed):
             raise EngineError(report.message)
         assert isinstance(report, Opened | Predicted)
@@ -94,7 +110,6 @@ class Supervisor:
         await self.worker.close()
 
     def _listen(self) -> asyncio.Task[None]:
-        self._up.set()
         return asyncio.create_task(self._read(self.worker))
 
     async def _read(self, worker: Worker) -> None:
@@ -134,12 +149,15 @@ class Supervisor:
                 self.restarts += 1
                 await self.worker.start()
                 self._reading = reading = self._listen()
-                restoring = asyncio.ensure_future(self._restored())
+                self._restoring = restoring = asyncio.create_task(self._restored())
                 await asyncio.wait({reading, restoring}, return_when=asyncio.FIRST_COMPLETED)
                 if not restoring.done():
                     restoring.cancel()
                     await reading
-                return await restoring
+                await restoring
+                if not reading.done():  # else it is lost again already
+                    self._open.set()
+                return
             except Exception as error:  # the system's too: it may be out of processes or of memory, but not for ever
                 log.error("no new worker yet: %s", error, exc_info=not isinstance(error, HotbunkError | OSError))
                 self._drop(WorkerLost(str(error)))
@@ -148,7 +166,7 @@ class Supervisor:
 
     def _drop(self, lost: WorkerLost) -> None:
         """Whoever asked the worker that is gone gets no answer; whoever asks now waits for the next."""
-        self._up.clear()
+        self._open.clear()
         for future in self._answers.values():
             if not future.done():
                 future.set_exception(lost)
