@@ -64,6 +64,7 @@ class Simulated:
         self.running: dict[str, set[int]] = {}
         self.stored: dict[str, tuple[int, int]] = {}
         self.moving: list[wire.Report] | None = None  # while a list, moves are not complete before ``arrive``
+        self.stuck = False  # while set, nothing can be unloaded
         self.held = asyncio.Event()  # while clear, what is loaded does not arrive
         self.held.set()
         self._reports: asyncio.Queue[wire.Report | Exception] = asyncio.Queue()
@@ -126,6 +127,8 @@ class Simulated:
                 self._predict(command)
             case wire.Load(model, placement) | wire.Resize(model, placement):
                 self._place(type(command).__name__, model, placement)
+            case wire.Unload(model) if self.stuck:
+                self.say(wire.Failed("Unload", "MemoryError: no room for a state", model))
             case wire.Unload(model):
                 for sequence in sorted(self.running.pop(model, ())):
                     self.say(wire.Suspended(sequence, 100, 0.1))

@@ -137,6 +137,19 @@ def test_a_worker_that_cannot_be_understood_is_replaced(
     serve(smollm2, gemma3, device, test)
 
 
+def test_a_worker_that_cannot_unload_a_model_is_replaced(smollm2: Path, gemma3: Path, device: Device) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        await runtime.load("small", None)
+        device.lives[0].stuck = True
+        assert (await runtime.unload("small"))["state"] == "absent"
+        answer = asyncio.create_task(finish(runtime.submit(job("small", 5))))
+        await until(lambda: len(device.lives) > 1 and bool(device.worker.running.get("small")))
+        device.worker.finish()
+        await answer
+
+    serve(smollm2, gemma3, device, test)
+
+
 def test_nobody_asks_a_new_worker_before_the_files_are_open_there(smollm2: Path, gemma3: Path, device: Device) -> None:
     async def test(runtime: Runtime, device: Device) -> None:
         device.failing = OSError("out of memory")

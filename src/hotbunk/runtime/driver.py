@@ -266,6 +266,8 @@ class Driver:
             entry = self.entries[report.model]
             if self._moves.failed(report, entry):
                 self._give_up(entry)
+        elif report.command == "Unload":  # what is left of the model there, and what memory it has, nobody knows
+            raise WorkerLost(f"the worker of {self.device.name} could not unload {report.model}: {report.message}")
 
     def _give_up(self, entry: Entry) -> None:
         """The model cannot be served any more, nor those who wait for it."""

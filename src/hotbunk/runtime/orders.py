@@ -101,10 +101,9 @@ class Orders:
             order.settle(error if order.stands else None)
 
     def abandon(self, error: Exception) -> None:
-        """None of the moves will be done."""
+        """The worker is lost: none of the loads will be done, and whatever was to leave has left."""
         for name in list(self._orders):
-            for order in self._orders.pop(name):
-                order.settle(error)
+            self.failed(name, error)
 
     def hear(self) -> None:
         """A load for which there is no room any more is not waited for; one that came to nothing is ordered again."""

@@ -21,9 +21,9 @@ SLOWEST = 30.0
 class Supervisor:
     """One device's worker through all its lives.
 
-    ``make`` makes a worker, ``take`` gets every report that is no answer to ``ask``, ``lost`` is called when a worker
-    has died, ``failed`` each time that no other could be started, ``restored`` awaited when one is up, before ``take``
-    is trusted with work again.
+    ``make`` makes a worker, ``take`` gets every report that is no answer to ``ask``, and raises ``WorkerLost`` at one
+    after which the worker is of no use any more, ``lost`` is called when a worker has died, ``failed`` each time that
+    no other could be started, ``restored`` awaited when one is up, before ``take`` is trusted with work again.
     """
 
     def __init__(
@@ -126,6 +126,9 @@ class Supervisor:
                 continue
             try:
                 self._take(report)
+            except WorkerLost as lost:
+                self._drop(lost)
+                raise
             except Exception:  # a bug in one report's handling must not end the service of all others
                 log.exception("could not handle %s", report)
 
