@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from hotbunk.errors import BadRequest, UnusableModel
-from hotbunk.runtime import Runtime
+from hotbunk.runtime import Runtime, supervisor
 from hotbunk.worker import protocol as wire
 from tests.runtime.rig import finish, job, model, refusal, until
-from tests.runtime.simulated import BASE, MB, TOTAL, Device, serve
+from tests.runtime.simulated import BASE, MB, TOTAL, Device, serve, shown
 
 
 def orders(device: Device) -> list[tuple[str, int | None]]:
@@ -144,3 +144,36 @@ def test_a_load_ordered_after_one_that_found_no_memory_gets_less_or_is_refused(
         assert found in waiting.result()
 
     serve(smollm2, gemma3, device, test)
+
+
+def test_a_load_that_was_answered_by_a_loss_is_not_done_later(
+    smollm2: Path, gemma3: Path, device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "SLOWEST", 0.0)
+
+    async def test(runtime: Runtime, device: Device) -> None:
+        device.worker.moving = []
+        loading = asyncio.create_task(refusal(runtime.load("small", None)))
+        await until(lambda: state(runtime) == "loading")
+        device.lives[0].die()
+        assert "the worker was lost" in str(await loading)
+        await until(lambda: len(device.lives) > 1 and shown(runtime)["up"])
+        assert orders(device) == []
+
+    serve(smollm2, gemma3, device, test)
+
+
+def test_an_unload_withdraws_a_load_that_has_not_begun(smollm2: Path, gemma3: Path, device: Device) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        await runtime.load("large", None)
+        generation = runtime.submit(job("large", 5))
+        await until(lambda: bool(device.worker.running.get("large")))
+        loading = asyncio.create_task(refusal(runtime.load("small", None)))  # when the other is done
+        await asyncio.sleep(0)
+        assert (await runtime.unload("small"))["state"] == "absent"
+        assert "small was ordered off the device before it could be loaded" in str(await loading)
+        device.worker.finish()
+        await finish(generation)
+        assert orders(device) == []
+
+    serve(smollm2, gemma3, device, test, budget=500 * MB, policy="fifo")

@@ -77,9 +77,14 @@ class Orders:
             await self._obeyed(name, True, placement)
 
     async def unload(self, name: str) -> None:
-        """Have a model leave the device; its running sequences are preempted and wait for it to come back."""
+        """Have a model leave the device; its running sequences are preempted and wait for it to come back.
+
+        Loads that were ordered and have not begun come to nothing.
+        """
         if self._snapshot().models[name].resident:
             await self._obeyed(name, False)
+        else:
+            self._withdraw(name, UnusableModel(f"{name} was ordered off the device before it could be loaded"))
 
     def moved(self, name: str, there: Placement | None) -> bool:
         """The model has come to stand at ``there``, or has left (None); whether somebody had ordered that.
@@ -110,10 +115,15 @@ class Orders:
         for name, orders in list(self._orders.items()):
             model = self._snapshot().models.get(name)
             if error := self._short(name):
-                self.failed(name, error)
+                self._withdraw(name, error)
             elif model and not model.resident and model.wanted is None:
                 for order in orders:
                     self._tell(order.event(name))
+
+    def _withdraw(self, name: str, error: Exception) -> None:
+        """Nobody waits for an absent model to be loaded any more, so it is not loaded later either."""
+        self.failed(name, error)
+        self._tell(events.Dismissed(monotonic(), name))
 
     def _short(self, name: str) -> Exception | None:
         entry, model = self._entries[name], self._snapshot().models.get(name)

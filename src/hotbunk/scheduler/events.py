@@ -130,7 +130,7 @@ class Failed(Event):
 
 @dataclass(frozen=True, slots=True)
 class Lost(Event):
-    """The worker died: nothing is resident, no state is held, whoever ran or was suspended waits again."""
+    """The worker died: nothing is resident or wanted, no state is held, whoever ran or was suspended waits again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +149,9 @@ class Wanted(Event):
 
 @dataclass(frozen=True, slots=True)
 class Dismissed(Event):
-    """An administrator wants the model off the device; its running sequences are preempted and wait again."""
+    """An administrator wants the model off the device; its running sequences are preempted and wait again.
+
+    If it is not there yet, it is no longer ``Wanted``.
+    """
 
     model: str

@@ -80,6 +80,8 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
             return _gone(model, now, **_bounded(event.bounds))
         case events.Failed():
             return _gone(model, now, retry=event.retry, wanted=None)
+        case events.Dismissed():
+            return model.but(wanted=None)
         case events.Wanted() if not model.resident:
             placements = dict.fromkeys((event.placement, *model.placements) if event.placement else model.placements)
             rates = tuple(map(model.costs, placements)) if model.rates else ()  # each beside its placement still
@@ -113,7 +115,7 @@ def _lost(model: Model, now: float) -> Model:
     """Nothing is left of it in the worker. Those who ran go first again: they have waited since they arrived."""
     queue = [s._replace(held=False, since=min(s.since, s.arrived) if s.started else s.since) for s in model.sequences()]
     back = Line(sorted(queue, key=lambda s: s.since))
-    gone = model.but(phase=Phase.ABSENT, placement=None, yields=0, since=now, over=0.0, retry=0.0)
+    gone = model.but(phase=Phase.ABSENT, placement=None, yields=0, since=now, over=0.0, retry=0.0, wanted=None)
     return gone.but(queue=back, running=(), suspending=())
 
 
