@@ -35,6 +35,8 @@ class Device:
         """The driver says what is free without what others take."""
         self.surplus = 0
         """Bytes that every model takes and nobody foretold."""
+        self.broken: set[str] = set()
+        """Models that cannot be loaded, for a reason of their own."""
         self.deadly: set[str] = set()
         """Models that no worker survives opening."""
         self.gone: set[str] = set()
@@ -64,6 +66,7 @@ class Simulated:
         self.running: dict[str, set[int]] = {}
         self.stored: dict[str, tuple[int, int]] = {}
         self.moving: list[wire.Report] | None = None  # while a list, moves are not complete before ``arrive``
+        self.asked: list[wire.Predict] | None = None  # while a list, questions are not answered before ``answer``
         self.stuck = False  # while set, nothing can be unloaded
         self.held = asyncio.Event()  # while clear, what is loaded does not arrive
         self.held.set()
@@ -108,6 +111,12 @@ class Simulated:
         for report in arrived or ():
             self.say(report)
 
+    def answer(self) -> None:
+        """All questions are answered."""
+        asked, self.asked = self.asked, None
+        for command in asked or ():
+            self._predict(command)
+
     def say(self, report: wire.Report) -> None:
         if self.moving is not None and isinstance(report, wire.Loaded | wire.Unloaded):
             self.moving.append(report)
@@ -123,6 +132,8 @@ class Simulated:
                 self.say(wire.Failed("Open", "no such file", model))
             case wire.Open(model):
                 self.say(wire.Opened(model, 31, 2048, 0, 0.0))
+            case wire.Predict() if self.asked is not None:
+                self.asked.append(command)
             case wire.Predict():
                 self._predict(command)
             case wire.Load(model, placement) | wire.Resize(model, placement):
@@ -176,6 +187,9 @@ class Simulated:
         self.say(wire.Predicted(asked.model, place))
 
     def _place(self, command: str, model: str, placement: Placement) -> None:
+        if model in self.device.broken:
+            self.say(wire.Failed(command, "bad luck", model))
+            return
         cached = placement.layers if placement.cached is None else placement.cached
         # whatever was foretold of it
         size = self.device.size(model, placement.layers) + (cached - placement.layers) * MB + self.device.surplus

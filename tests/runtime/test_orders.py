@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hotbunk.errors import BadRequest, UnusableModel
-from hotbunk.runtime import Runtime, supervisor
+from hotbunk.runtime import Runtime, moves, supervisor
 from hotbunk.worker import protocol as wire
 from tests.runtime.rig import finish, job, model, refusal, until
 from tests.runtime.simulated import BASE, MB, TOTAL, Device, serve, shown
@@ -177,3 +177,27 @@ def test_an_unload_withdraws_a_load_that_has_not_begun(smollm2: Path, gemma3: Pa
         assert orders(device) == []
 
     serve(smollm2, gemma3, device, test, budget=500 * MB, policy="fifo")
+
+
+@pytest.mark.parametrize("layers", [None, 5])
+def test_a_load_of_a_model_that_is_given_up_while_it_is_priced_is_refused(
+    smollm2: Path, gemma3: Path, device: Device, monkeypatch: pytest.MonkeyPatch, layers: int | None
+) -> None:
+    monkeypatch.setattr(moves, "STRIKES", 1)
+
+    async def test(runtime: Runtime, device: Device) -> None:
+        await runtime.load("large", None)  # beside it there is no room for all of the other
+        await runtime.load("small", 3)
+        device.worker.asked = asked = list[wire.Predict]()
+        priced = asyncio.create_task(refusal(runtime.load("small", layers)))
+        await until(lambda: bool(asked))
+        device.broken.add("small")
+        await runtime.unload("small")
+        generation = runtime.submit(job("small", 5))
+        assert "bad luck" in str(await refusal(finish(generation)))
+        device.worker.answer()
+        error = await priced
+        assert isinstance(error, UnusableModel)
+        assert "could not be loaded 1 times: bad luck" in str(error)
+
+    serve(smollm2, gemma3, device, test, budget=700 * MB)

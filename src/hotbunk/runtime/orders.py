@@ -13,7 +13,7 @@ from hotbunk.errors import BadRequest, EngineError, UnusableModel
 from hotbunk.placement import Placement
 from hotbunk.runtime.catalog import Entry, form
 from hotbunk.runtime.fitting import Ask, largest
-from hotbunk.scheduler import Phase, Snapshot, actions, events
+from hotbunk.scheduler import Model, Phase, Snapshot, actions, events
 from hotbunk.units import brief_size
 from hotbunk.worker.protocol import Predict, Predicted
 
@@ -68,11 +68,11 @@ class Orders:
 
         Raises:
             BadRequest: there is no such residency, or no room for it.
-            UnusableModel: the load failed.
+            UnusableModel: the load failed, or the model has been given up.
         """
         entry = self._entries[name]
         placement = await self._larger(entry) if layers is None else await self._priced(entry, layers)
-        model = self._snapshot().models[name]
+        model = self._model(name)  # it may have been given up meanwhile
         if model.phase is not Phase.READY or (placement and form(model.placement) != form(placement)):
             await self._obeyed(name, True, placement)
 
@@ -81,7 +81,7 @@ class Orders:
 
         Loads that were ordered and have not begun come to nothing.
         """
-        if self._snapshot().models[name].resident:
+        if self._model(name).resident:
             await self._obeyed(name, False)
         else:
             self._withdraw(name, UnusableModel(f"{name} was ordered off the device before it could be loaded"))
@@ -120,6 +120,16 @@ class Orders:
                 for order in orders:
                     self._tell(order.event(name))
 
+    def _model(self, name: str) -> Model:
+        """The scheduler's view of a model.
+
+        Raises:
+            UnusableModel: it has been given up.
+        """
+        if model := self._snapshot().models.get(name):
+            return model
+        raise UnusableModel(self._entries[name].problem or f"{name} cannot be served any more")
+
     def _withdraw(self, name: str, error: Exception) -> None:
         """Nobody waits for an absent model to be loaded any more, so it is not loaded later either."""
         self.failed(name, error)
@@ -133,7 +143,7 @@ class Orders:
 
     async def _larger(self, entry: Entry) -> Placement | None:
         """The most of a model that there is room for, if it stands with less."""
-        model = self._snapshot().models[entry.served.id]
+        model = self._model(entry.served.id)
         if model.phase is not Phase.READY or form(model.placement) == form(entry.placement):
             return None
         found = await largest(entry, self._snapshot().free + model.bytes, self._ask)
@@ -142,7 +152,7 @@ class Orders:
     async def _priced(self, entry: Entry, layers: int) -> Placement:
         if not 0 <= layers <= entry.layers:
             raise BadRequest(f"{entry.served.id} has {entry.layers} layers; {layers} is impossible", "layers")
-        model, budget = self._snapshot().models[entry.served.id], self._snapshot().budget
+        model, budget = self._model(entry.served.id), self._snapshot().budget
         room = self._snapshot().free + model.bytes
         cached = form(model.placement)[-1] if model.phase is Phase.READY and model.placement else 0
         # to keep the contexts is the cheaper move, but layers that come would have their KV cache left on the host
@@ -175,7 +185,7 @@ class Orders:
             return
         self._orders[name].append(order)
         self._tell(order.event(name))
-        if order.stands and self._snapshot().models[name].phase is Phase.READY:
+        if order.stands and self._model(name).phase is Phase.READY:
             self._orders[name].remove(order)
             why = f"there is no room for {name} in that form now; unload another model first"
             order.settle(BadRequest(why, "layers"))
