@@ -201,3 +201,24 @@ def test_a_load_of_a_model_that_is_given_up_while_it_is_priced_is_refused(
         assert "could not be loaded 1 times: bad luck" in str(error)
 
     serve(smollm2, gemma3, device, test, budget=700 * MB)
+
+
+def test_what_was_ordered_and_takes_more_than_the_budget_is_not_loaded_again_and_again(
+    smollm2: Path, gemma3: Path, device: Device
+) -> None:
+    device.surplus = 10 * MB
+
+    async def test(runtime: Runtime, device: Device) -> None:
+        for _ in range(2):
+            await runtime.load("small", None)
+            await runtime.unload("small")
+        await runtime.load("small", 28)  # foretold to take the whole budget
+        await until(lambda: state(runtime) == "absent")
+        before = len(orders(device))
+        generation = runtime.submit(job("small", 5))
+        await until(lambda: bool(device.worker.running.get("small")) or len(orders(device)) > before + 5)
+        assert [kind for kind, _ in orders(device)[before:]] == ["Load"]
+        device.worker.finish()
+        await finish(generation)
+
+    serve(smollm2, gemma3, device, test, budget=300 * MB)

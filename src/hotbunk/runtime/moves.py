@@ -110,14 +110,17 @@ class Moves:
         return True
 
     def _weigh(self, entry: Entry, report: wire.Loaded) -> None:
-        """Hold the prediction against the truth; what takes more than foretold is offered as what it takes."""
+        """Hold the prediction against the truth; what takes more than foretold is offered as what it takes.
+
+        What was ordered by hand, which is no offer, is not what the scheduler tries first any more if it is such.
+        """
         before, offers = entry.truth, entry.offers
         entry.stands(report)
         truth = entry.truth
         if truth and truth != before and abs(truth.error) > ERROR:
             foretold, found = brief_size(truth.predicted.total), brief_size(truth.reported.total)
             log.warning("%s takes %s, not %s as foretold (%+.1f %%)", report.model, found, foretold, 100 * truth.error)
-        if entry.offers != offers:
+        if entry.offers != offers or report.device.total > report.placement.device.total:
             self._tell(entry.added(monotonic()))
 
 
