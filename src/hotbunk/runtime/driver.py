@@ -51,7 +51,7 @@ class Driver:
         self.jobs: dict[int, LiveGeneration] = {}
         self._journal, self._tally, self._progress = Journal(), Tally(), Progress()
         policy = POLICIES[config.policy](Bound(config.max_wait, config.max_queue), config.quantum)
-        self._scheduler = Scheduler(device.budget or 0, policy)
+        self._scheduler = Scheduler(device.budget or 0, policy, enduring=True)
         shares = Shares.of(config)
         self._supervisor = Supervisor(
             lambda: Worker(device, shares, spill, config.hang_after),
@@ -89,7 +89,7 @@ class Driver:
         hello = self._supervisor.worker.hello
         assert hello
         budget = self.device.budget or default_budget(hello)
-        self._scheduler = Scheduler(budget, self._scheduler.policy)
+        self._scheduler = Scheduler(budget, self._scheduler.policy, enduring=True)
         log.info("device %s (%s), budget %s", hello.device, hello.description, brief_size(budget))
         if not hello.moves:
             log.warning("layers cannot be moved live here, so models are loaded the ordinary way: %s", hello.reason)

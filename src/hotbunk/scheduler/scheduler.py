@@ -15,11 +15,12 @@ log = logging.getLogger("hotbunk.scheduler")
 class Scheduler:
     """Decides for one device of ``budget`` bytes, by ``policy``.
 
-    ``snapshot`` is all it knows; it changes only in ``handle``.
+    ``snapshot`` is all it knows; it changes only in ``handle``. What a policy raises is raised there, unless the
+    scheduler is ``enduring``, as a server's is: then it is logged.
     """
 
-    def __init__(self, budget: int, policy: Policy) -> None:
-        self.policy = policy
+    def __init__(self, budget: int, policy: Policy, enduring: bool = False) -> None:
+        self.policy, self._enduring = policy, enduring
         self.snapshot = Snapshot(budget)
 
     def handle(self, event: events.Event) -> list[actions.Decision | actions.Wake]:
@@ -33,7 +34,10 @@ class Scheduler:
             done.extend(self._apply(self._ordered(event)))
             while (verdict := self.policy.decide(self.snapshot)).actions:
                 done.extend(self._apply(verdict.actions))
-        except Exception:  # what the snapshot says has been done by now must be done all the same
+        except Exception:
+            if not self._enduring:
+                raise
+            # what the snapshot says has been done by now must be done all the same
             log.exception("could not decide what comes after %s", event)
             return done
         return [*done, actions.Wake(verdict.wake)] if verdict.wake < inf else done
