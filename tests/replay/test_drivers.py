@@ -27,8 +27,8 @@ Decided = list[actions.Decision | actions.Wake]
 class Recorded(Scheduler):
     """Keeps what it is told, and what it says to that."""
 
-    def __init__(self, budget: int, policy: Policy) -> None:
-        super().__init__(budget, policy)
+    def __init__(self, budget: int, policy: Policy, enduring: bool = False) -> None:
+        super().__init__(budget, policy, enduring)
         self.budget, self.told = budget, list[tuple[events.Event, Decided]]()
 
     def handle(self, event: events.Event) -> Decided:
@@ -42,8 +42,8 @@ def recording(where: ModuleType) -> Iterator[list[Recorded]]:
     """Every scheduler that a driver makes there, in order."""
     lives: list[Recorded] = []
 
-    def make(budget: int, policy: Policy) -> Recorded:
-        lives.append(Recorded(budget, policy))
+    def make(budget: int, policy: Policy, enduring: bool = False) -> Recorded:
+        lives.append(Recorded(budget, policy, enduring))
         return lives[-1]
 
     with pytest.MonkeyPatch.context() as patch:
