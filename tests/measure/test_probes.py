@@ -28,7 +28,7 @@ def wire(request: pytest.FixtureRequest) -> Iterator[Wire]:
 
 @pytest.fixture(scope="module")
 def probes(wire: Wire, smollm2: Path) -> Probes:
-    return Probes(wire, "small", str(smollm2))
+    return Probes(wire, "small", read(smollm2))
 
 
 def kinds(records: list[Record]) -> list[Kind]:
@@ -94,7 +94,7 @@ def test_a_sequence_that_outran_this_process_is_told(
     wire: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "tiny.gguf", SHAPES["1b"].scaled(0.1).cut(2))
-    probes = Probes(wire, "tiny", str(tmp_path / "tiny.gguf"))
+    probes = Probes(wire, "tiny", read(tmp_path / "tiny.gguf"))
     probes.stand(probes.place(3, 256, 3))
     with monkeypatch.context() as patch, pytest.raises(Outrun, match="filled its context"):
         patch.setattr(wire, "cancel", wire.finish)  # too late for it: they have all filled theirs
@@ -110,7 +110,7 @@ def test_a_sequence_that_outran_this_process_is_told(
 def test_a_model_of_few_tokens_is_measured(wire: Wire, tmp_path: Path) -> None:
     path = tmp_path / "few.gguf"
     write(path, replace(SHAPES["1b"].scaled(0.1).cut(2), vocabulary=300))
-    probes = Probes(wire, "few", str(path))
+    probes = Probes(wire, "few", read(path))
     probes.stand(probes.place(3, 256, 2))
     assert kinds(probes.decode(2, 100))[-2:] == [Kind.DECODE] * 2
     assert kinds([probes.prefill(50), *probes.carry(50)]) == [Kind.PREFILL, Kind.KV_OUT, Kind.KV_IN]
@@ -152,7 +152,7 @@ def test_an_ordinary_load_gives_the_same_answer_across_a_preemption(own_rpc_devi
     def answers(*options: str) -> list[list[int]]:
         """Without and with an interruption."""
         with worker(own_rpc_device, 1, *options) as wire:
-            probes, found = Probes(wire, "small", str(smollm2)), []
+            probes, found = Probes(wire, "small", read(smollm2)), []
             assert wire.hello.moves is not bool(options)
             for interrupted in (False, True):
                 probes.stand(probes.place(31, 256, 1))

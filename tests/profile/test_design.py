@@ -9,6 +9,7 @@ import pytest
 
 from hotbunk.costs.model import Costs
 from hotbunk.costs.record import Kind, Record
+from hotbunk.llama.gguf import read
 from hotbunk.measure.probes import Probes
 from hotbunk.measure.wire import Wire
 from hotbunk.placement import Placement
@@ -49,7 +50,7 @@ def test_the_grid_has_no_point_that_its_contexts_have_no_room_for(context: int, 
         raise Begun
 
     wire = SimpleNamespace(ask=lambda *_: Opened("m", 37, context, 0, 0.0), start=start)
-    probes = Probes(cast(Wire, wire), "m", str(kquant))
+    probes = Probes(cast(Wire, wire), "m", read(kquant))
     probes.standing = Placement(37, context, 80)
     [(_, group)] = grid(37, context, 80, lambda _: probes.standing, resident=True)
     assert {point.kind for point in group} >= {Kind.LOAD, Kind.PREFILL}

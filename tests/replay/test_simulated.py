@@ -90,7 +90,7 @@ def _profiled(device: str, models: dict[str, Path], path: Path) -> Profile:
         store.keep_roofline(here, line)
         for name, file in models.items():
             facts = read(file)
-            probes = Probes(wire, name, str(file))
+            probes = Probes(wire, name, facts)
             profiler = Profiler(probes, store, here, content(facts.files), dissect(facts, name), line)
             profiler.run(SECONDS, MEASURED, SLOTS, ONLY_ONE, resident=True)
             probes.leave()

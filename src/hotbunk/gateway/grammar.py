@@ -22,9 +22,10 @@ def from_schema(schema: dict[str, Any], strict: bool = False) -> str:
     try:
         text = of_schema(schema, strict)
         if len(text) > _LARGEST_SCHEMA:
-            raise BadRequest(f"it has {len(text)} bytes; at most {_LARGEST_SCHEMA} are taken")
-        Guide.check(text)
-    except (BadRequest, RecursionError, ValueError) as error:
+            raise ValueError(f"it has {len(text)} bytes; at most {_LARGEST_SCHEMA} are taken")
+        if wrong := Guide.fault(text):
+            raise ValueError(wrong)
+    except (RecursionError, ValueError) as error:
         hint = "; with strict: false it is passed over" if "Unimplemented" in str(error) else ""
         raise BadRequest(f"the JSON schema cannot be used: {error}{hint}", "response_format") from error
     return text
@@ -39,7 +40,8 @@ def check(text: str, vocab: Vocab) -> None:
     if len(text.encode()) > LARGEST:
         raise BadRequest(f"the grammar has {len(text.encode())} bytes; at most {LARGEST} are taken", "grammar")
     if Guide.knows(text):
-        Guide.check(text)
+        if wrong := Guide.fault(text):
+            raise BadRequest(f"the grammar is not valid: {wrong}", "grammar")
         return
     try:
         gbnf.check(text)

@@ -32,14 +32,9 @@ class Guide:
         return text.startswith(("{", "%llguidance"))
 
     @staticmethod
-    def check(text: str) -> None:
-        """Pass what a guide can be made of.
-
-        Raises:
-            BadRequest: it cannot, in llguidance's words.
-        """
-        if wrong := LLMatcher.validate_grammar(text, limits=_LIMITS):
-            raise BadRequest(_first(wrong), "grammar")
+    def fault(text: str) -> str:
+        """Why no guide can be made of it, in llguidance's words; empty if one can."""
+        return _first(LLMatcher.validate_grammar(text, limits=_LIMITS))
 
     def __init__(self, vocab: Vocab, text: str, accepted: Sequence[int]) -> None:
         """Begin, and go on past the tokens that were generated already.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from hotbunk.costs.record import Kind, Record
 from hotbunk.costs.steps import CHUNK
 from hotbunk.errors import EngineError
-from hotbunk.llama.gguf import read
+from hotbunk.llama.gguf import Gguf
 from hotbunk.measure.points import carried, left, moved, prefilled
 from hotbunk.measure.wire import Wire, prompt
 from hotbunk.placement import Placement
@@ -52,18 +51,17 @@ class Probes:
         standing: where it stands now; None: not loaded.
     """
 
-    def __init__(self, wire: Wire, model: str, path: str) -> None:
+    def __init__(self, wire: Wire, model: str, facts: Gguf) -> None:
         """Open it.
 
         Raises:
             EngineError: it cannot be opened.
-            UnusableModel: nor read.
         """
-        opened = wire.ask(Open(model, path), Opened)
+        opened = wire.ask(Open(model, str(facts.path)), Opened)
         self.model, self.layers, self.context = model, opened.layers, opened.context
         self.standing: Placement | None = None
         self._wire = wire
-        self._vocabulary = read(Path(path)).vocabulary
+        self._vocabulary = facts.vocabulary
 
     def place(self, layers: int, context: int, slots: int) -> Placement:
         """A placement, priced."""

@@ -42,11 +42,11 @@ class Entry:
     """A served model.
 
     ``best`` is where it goes if the whole budget can be had, ``placement`` where it shall go now; ``came`` and ``left``
-    say when it was last sent in and out, ``sent`` to which placement. ``rungs`` are smaller placements, most first, at
-    which it may stand beside others. ``refused`` are the bytes of the placement for
-    which there was no memory the last time (0: of none), ``excess`` those by which it has taken more than foretold
-    at the most, ``foretold`` what the worker says of each form without them, ``short`` since when not even its smallest
-    placement fits. ``cramped``: it stands as it was offered, which was not its best.
+    say when it was last sent in and out, ``sent`` to which placement. ``rungs`` are smaller placements, most first,
+    at which it may stand beside others. ``refused`` are the bytes of the placement for which there was no memory
+    the last time (0: of none), ``excess`` those by which it has taken more than foretold at the most, ``foretold``
+    what the worker says of each form without them, ``short`` since when not even its smallest placement fits.
+    ``cramped``: it stands as it was offered, which was not its best.
     """
 
     served: Served

@@ -1,13 +1,13 @@
 """Preemption: job A is interrupted, model B has the device for a while, and A goes on where it was.
 
 Method. A and B have the device one at a time, whole. A is started with 16 tokens and generates, greedy, up to each of
-some points; there it is preempted. One preemption is: A's sequence to host memory (KV
-out), A off the device, B onto it with a context of the same length, B's answer, B off, A on, A's sequence
-back (KV in). What each step takes is the worker's own account; what lies between them (queues, the socket, the step
-under way) is the rest of the whole, timed in this process. The overhead is all but B's answer; B's own load is in it
-and also told apart, since it comes with any way to serve B. In repeats, which go over all points again, a prompt of
-that length stands in for decoding up to a point (the cache has the same bytes). Where time is short it always does,
-and B's answer ends early. Before anything is timed, the host store is complete and B has had the device once.
+some points; there it is preempted. One preemption is: A's sequence to host memory (KV out), A off the device, B onto it
+with a context of the same length, B's answer, B off, A on, A's sequence back (KV in). What each step takes is the
+worker's own account; what lies between them (queues, the socket, the step under way) is the rest of the whole, timed in
+this process. The overhead is all but B's answer; B's own load is in it and also told apart, since it comes with any way
+to serve B. In repeats, which go over all points again, a prompt of that length stands in for decoding up to a point
+(the cache has the same bytes). Where time is short it always does, and B's answer ends early. Before anything is timed,
+the host store is complete and B has had the device once.
 
 All this is done with moving weights (``fast``: out of pinned memory, models stay open) and with a worker that loads
 models the ordinary way each time (``ordinary``: libllama's ``llama_model_load_from_file``, files in the page cache).

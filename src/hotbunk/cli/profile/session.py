@@ -99,7 +99,7 @@ class Session:
         assert line
         if why := self.kept.near(here, mark, name):
             typer.echo(why, err=True)
-        probes, length = Probes(wire, name, str(file)), min(self.context, facts.context)
+        probes, length = Probes(wire, name, facts), min(self.context, facts.context)
         check(name, [probes.place(0, length, self.slots)], 1, limit)
         with _telling(name, self.seconds) as say:
             for filled in fill(wire, [name], say).values():
