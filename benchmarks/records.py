@@ -1,7 +1,8 @@
 """Measurements of models' costs as a small text file: what a profile has in its store, without what can be worked out.
 
 The first line is the machine's roofline, as JSON; then CSV, a row for each record. Placements have only their layers,
-context and slots: their bytes are priced anew, by formula. Files from before ``freed`` was told have no such column.
+context and slots: their bytes are priced anew, by formula. Files from before ``freed`` was told have no such column;
+those from before ``anew`` was have no load that kept its context.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from hotbunk.study.shapes import SHAPES
 __all__ = ["Measured", "read", "write"]
 
 _WHERE, _WHAT = ("layers", "context", "slots"), ("sequences", "tokens", "moved", "pieces", "freed", "repeats")
-_COLUMNS = ("model", "quick", "kind", *_WHERE, *_WHAT, "pinned", "check", "seconds")
+_FLAGS = ("anew", "pinned", "check")
+_COLUMNS = ("model", "quick", "kind", *_WHERE, *_WHAT, *_FLAGS, "seconds")
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,9 @@ def read(path: Path) -> tuple[Roofline, dict[str, Measured]]:
 def _row(record: Record) -> dict[str, object]:
     place = record.placement
     what = {name: getattr(record, name) for name in _WHAT}
-    flags = {"pinned": int(record.pinned), "check": int(record.check), "seconds": f"{record.seconds:.5g}"}
+    flags: dict[str, object] = {name: int(getattr(record, name)) for name in _FLAGS}
     where = {name: getattr(place, name) for name in _WHERE}
-    return {"kind": str(record.kind), **where, **what, **flags}
+    return {"kind": str(record.kind), **where, **what, **flags, "seconds": f"{record.seconds:.5g}"}
 
 
 def _models(rows: list[dict[str, str]]) -> Iterator[tuple[str, Measured]]:
@@ -78,13 +80,12 @@ def _models(rows: list[dict[str, str]]) -> Iterator[tuple[str, Measured]]:
 
 
 def _record(anatomy: Anatomy, row: Mapping[str, str]) -> Record:
-    row = {"freed": "0", **row}
+    row = {"freed": "0", "anew": "1", **row}
     place = price(anatomy, int(row["layers"]), int(row["context"]), int(row["slots"]))
     return Record(
         Kind(row["kind"]),
         place,
         float(row["seconds"]),
         **{name: int(row[name]) for name in _WHAT},
-        pinned=row["pinned"] == "1",
-        check=row["check"] == "1",
+        **{name: row[name] == "1" for name in _FLAGS},
     )

@@ -70,16 +70,24 @@ def test_moves_take_their_bytes_over_the_bus() -> None:
 
 
 def test_a_promotion_waits_for_a_context_that_is_made_on_the_device_meanwhile() -> None:
-    costs, full, split = Costs.prior(LARGE, MACHINE), place(LARGE, 37), place(LARGE, 36)
+    costs, full = Costs.prior(LARGE, MACHINE), place(LARGE, 37)
     longer = replace(full, device=replace(full.device, kv=4 * full.device.kv))
-    assert costs.promote(longer).seconds > costs.promote(full).seconds
-    # where the host has a part in the context, its memory takes longer to get than the bytes do to pass
-    wider = replace(split, device=replace(split.device, kv=4 * split.device.kv))
-    assert costs.promote(wider) == costs.promote(split)
-    # no more of it is felt than the bytes take that are to pass
-    less, most = place(LARGE, 35), replace(longer, device=replace(longer.device, kv=1 << 40))
-    bytes_ = full.device.weights - less.device.weights
-    assert costs.promote(most, before=less).seconds < 2.5 * bytes_ / 54e9 + 0.01
+    more = costs.promote(longer).seconds - costs.promote(full).seconds
+    # for the whole of it, however little is left to copy by then
+    assert costs.promote(longer, before=place(LARGE, 35)).seconds > more
+
+
+@pytest.mark.parametrize("layers", [37, 36])
+def test_copies_that_are_over_before_a_context_takes_memory_do_not_wait_for_it(layers: int) -> None:
+    costs, here = Costs.prior(LARGE, replace(MACHINE, pin=4e9)), place(LARGE, layers, slots=8)
+    begun = 0.005 + here.host.kv / 4e9  # seconds: the host's part of the KV cache comes first
+
+    def waits(share: float) -> float:
+        load = Record(Kind.LOAD, here, 0.0, moved=round(share * begun * 54e9), pieces=1)
+        return costs.estimate(load).seconds - costs.estimate(replace(load, anew=False)).seconds
+
+    assert waits(0.9) == 0
+    assert waits(1.1) == pytest.approx(waits(9)) and waits(9) > 0
 
 
 def test_a_step_costs_what_the_tile_of_its_own_token_does() -> None:
@@ -198,11 +206,12 @@ def test_of_a_promotion_the_bus_does_the_most() -> None:
     assert costs.calls(less, more).seconds == costs.promote(less, more).seconds  # nothing comes
 
 
-def test_copies_wait_for_the_memory_of_a_context_that_was_given_back() -> None:
+def test_copies_wait_for_memory_given_back_and_for_that_of_a_context_made_meanwhile() -> None:
     costs, less, more = Costs.prior(LARGE, MACHINE), place(LARGE, 20), place(LARGE, 37)
-    bytes_alone = Record(Kind.LOAD, more, 0.0, moved=more.device.weights - less.device.weights, pieces=17)
-    alone = costs.estimate(bytes_alone).seconds
-    assert costs.promote(more, less).seconds > alone
+    copied = Record(Kind.LOAD, more, 0.0, moved=more.device.weights - less.device.weights, pieces=17)
+    made = costs.estimate(copied).seconds
+    alone = costs.estimate(replace(copied, anew=False)).seconds
+    assert costs.promote(more, less).seconds > made > alone
     less, more = replace(less, cached=37), replace(more, cached=37)  # the context stays
     assert costs.promote(more, less).seconds == alone
 

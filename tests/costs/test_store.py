@@ -82,12 +82,17 @@ def test_a_store_of_a_newer_hotbunk_is_left_alone(tmp_path: Path) -> None:
     Store(path).close()
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA user_version = 99")
-    with pytest.raises(ConfigError, match=r"newer hotbunk \(format 99, this one knows 3\).*--store"):
+    with pytest.raises(ConfigError, match=r"newer hotbunk \(format 99, this one knows 4\).*--store"):
         Store(path)
 
 
 @pytest.mark.parametrize(
-    ("version", "line", "kinds"), [(1, None, [Kind.DECODE]), (2, ROOFLINE, [Kind.DECODE, Kind.LOAD, Kind.UNLOAD])]
+    ("version", "line", "kinds"),
+    [
+        (1, None, [Kind.DECODE]),
+        (2, ROOFLINE, [Kind.DECODE, Kind.UNLOAD]),
+        (3, ROOFLINE, [Kind.DECODE, Kind.UNLOAD, Kind.PREFILL]),
+    ],
 )
 def test_of_an_older_store_what_still_holds_is_kept(
     tmp_path: Path, anatomy: Anatomy, version: int, line: Roofline | None, kinds: list[Kind]

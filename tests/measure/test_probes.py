@@ -12,7 +12,7 @@ from hotbunk.costs.record import Kind, Record
 from hotbunk.errors import EngineError
 from hotbunk.llama.gguf import read
 from hotbunk.measure.machine import machine, roofline
-from hotbunk.measure.probes import Probes, timing
+from hotbunk.measure.probes import LOADS, Probes, timing
 from hotbunk.measure.wire import Outrun, Wire, worker
 from hotbunk.study.shapes import SHAPES
 from hotbunk.study.write import write
@@ -49,11 +49,17 @@ def test_moves_tell_their_bytes_and_pieces(probes: Probes, smollm2: Path) -> Non
     assert (again.kind, again.pieces, again.repeats) == (Kind.LOAD, 16, 2)
     anew = Kind.CONTEXT in kinds(more)  # a CPU's layers come and go without
     assert (came[0].freed, more[0].freed, again.freed) == (0, 0, half.device.kv if anew else 0)
+    assert (more[0].anew, again.anew) == (anew, anew)
     probes.stand(half)
     [left] = probes.leave()
     # the layers' memory is kept, as a server keeps it
     assert left.kind is Kind.UNLOAD and left.moved > 0 and left.pieces == 0
     assert probes.leave() == []
+    after, *_ = probes.stand(half)
+    assert after.freed in (0, half.device.total)  # 0 where a shell was opened
+    gone, later, *_ = probes.reload(half)
+    assert (gone.kind, later.repeats, later.freed) == (Kind.UNLOAD, LOADS, half.device.total)
+    probes.leave()
     whole = sum(record.moved for record in (came[0], more[0]))
     assert whole == pytest.approx(read(smollm2).weights, rel=0.01)
 

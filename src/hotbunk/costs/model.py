@@ -113,7 +113,7 @@ class Costs:
     def load(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
         """Give the model its placement: promotion and context, which overlap where memory is pinned.
 
-        In a resize the context begins once all copies are called for; layers that are given back are gone before.
+        The context begins once all copies are called for; layers that are given back are gone before.
         """
         promotion = self.promote(placement, before, pinned)
         if before and placement.keeps_context(before):
@@ -123,8 +123,7 @@ class Costs:
             return promotion + context
         if before and placement.device.weights < before.device.weights:
             return promotion + context
-        begun = self.calls(placement, before, pinned) + context if before else context
-        return max(promotion, begun, key=lambda estimate: estimate.seconds)
+        return max(promotion, self.calls(placement, before, pinned) + context, key=lambda estimate: estimate.seconds)
 
     def promote(self, placement: Placement, before: Placement | None = None, pinned: bool = True) -> Estimate:
         """Move the layers alone; a resize to fewer layers gives them back."""
@@ -209,10 +208,11 @@ def _fit(kind: Kind, rows: Array, records: Sequence[Record], weights: Array | No
 def _promotion(placement: Placement, before: Placement | None, pinned: bool) -> Record:
     """Of the layers that a placement has more than the one ``before``, or fewer."""
     had, layers = (before.device.weights, before.layers) if before else (0, 0)
-    freed = before.device.kv if before and not placement.keeps_context(before) else 0
+    anew = not (before and placement.keeps_context(before))
+    freed = before.device.kv if before and anew else 0
     size, pieces = placement.device.weights - had, abs(placement.layers - layers)
     kind = Kind.LOAD if size >= 0 else Kind.UNLOAD
-    return _asked(kind, placement, moved=abs(size), pieces=pieces, freed=freed, pinned=pinned)
+    return _asked(kind, placement, moved=abs(size), pieces=pieces, freed=freed, anew=anew, pinned=pinned)
 
 
 def _asked(
@@ -224,6 +224,7 @@ def _asked(
     moved: int = 0,
     pieces: int = 0,
     freed: int = 0,
+    anew: bool = True,
     pinned: bool = True,
 ) -> Record:
-    return Record(kind, placement, 0.0, sequences, tokens, start, moved, pieces, freed, pinned)
+    return Record(kind, placement, 0.0, sequences, tokens, start, moved, pieces, freed, anew, pinned)

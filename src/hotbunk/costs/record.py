@@ -26,7 +26,8 @@ class Kind(StrEnum):
     LOAD = "load"
     """``moved`` bytes of ``pieces`` layers come: the promotion alone, in loads and resizes.
 
-    ``freed`` bytes of a KV cache were given back right before, that of the context which is made anew.
+    ``freed`` bytes were given back to the driver right before: the KV cache of a context that is made anew, or all of
+    the model, or another. ``anew``: contexts are made meanwhile.
     """
     UNLOAD = "unload"
     """``moved`` bytes are given back, the context and ``pieces`` layers; a resize to fewer layers also."""
@@ -57,6 +58,7 @@ class Record:
     moved: int = 0
     pieces: int = 0
     freed: int = 0
+    anew: bool = True
     pinned: bool = True
     spread: float = 0.0
     repeats: int = 1

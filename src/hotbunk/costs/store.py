@@ -22,15 +22,17 @@ from hotbunk.errors import ConfigError
 
 __all__ = ["Known", "Store", "default_path"]
 
-SCHEMA = 3
+SCHEMA = 4
 """Raised whenever what is stored changes its meaning."""
 _SECOND = ("UPDATE machines SET roofline = NULL", "DELETE FROM records WHERE kind IN ('load', 'unload')")
 _THIRD = ("DELETE FROM records WHERE kind = 'prefill'",)
-_CHANGES = {1: _SECOND, 2: _THIRD}
+_FOURTH = ("DELETE FROM records WHERE kind = 'load'",)
+_CHANGES = {1: _SECOND, 2: _THIRD, 3: _FOURTH}
 """What of a store of each earlier format is to be measured anew.
 
 Of format 1: rooflines lack attention, and moves had shells opened in them. Of format 2: prefills do not say what
-decoded beside them, and there were many of a single token.
+decoded beside them, and there were many of a single token. Of format 3: loads do not say what was given back right
+before, nor whether the context stayed.
 """
 _RECORDS = """
 CREATE TABLE records (

@@ -8,13 +8,16 @@ Symbols: ``B`` bytes, ``p`` pieces (layers are moved and given back one by one).
     kv_out   t = start(L) + K_d / d2h + K_h / copy          kv_in alike, with h2d
     pin      t = start + B / pin
 
-A load is the promotion alone. Where host memory is pinned the copies run by themselves and the context is made
-meanwhile, so both together take ``max(load, context)``, and their sum elsewhere (``Costs.load``); of a resize to more
-layers ``max(load, calls + context)``, of one to fewer ``unload + context``. But while the device gets memory for the
-context's KV cache the copies wait: ``beside = min(B_pinned / h2d_pinned, made + K_d / mapped)`` where all of it is on
-the device. Where the host has a part in it, most copies are over before the host's memory is there. They wait, too,
-while a driver takes back the KV cache of the context before, ``F`` bytes: ``cleared = min(B_pinned / h2d_pinned, F /
-mapped)``. That is over where a new shell is opened in between.
+A load is the promotion alone. Where host memory is pinned the copies run by themselves once all are called for, and
+the context is made meanwhile, so both together take ``max(load, calls + context)``, and their sum elsewhere
+(``Costs.load``); a resize to fewer layers takes ``unload + context``.
+
+Two things hold up the copies meanwhile, which take ``c = B_pinned / h2d_pinned`` by themselves. The device gets memory
+for the context's KV cache ``begun = planned + K_h / pin`` after they began: once the context is planned, and the host
+has memory for its part. Copies that are not over by then, ``c > begun``, wait for all of that: ``beside = made + K_d /
+mapped``; where the context is kept there is nothing to wait for. And until then they go at a third of their speed while
+a driver takes back what was given up right before, ``F`` bytes: ``cleared = min(2 c, begun, F / mapped)``. That is over
+where a new shell is opened in between.
 
 ``K_d`` and ``K_h`` are the parts of the KV cache on the device and on the host: of the whole cache, which is cleared,
 for a context, and of one sequence's state for the others, which goes layer by layer. Host memory for a KV cache is
@@ -22,6 +25,8 @@ pinned where it can be.
 """
 
 from __future__ import annotations
+
+from math import inf
 
 import numpy as np
 
@@ -35,7 +40,8 @@ __all__ = ["RELEASE", "TRANSFERS", "transfer"]
 
 _START, _PIECE = 5e-3, 0.8e-3  # seconds of one move, and of one piece's allocation or release by a GPU's driver
 _END = 15e-3  # seconds to end a context, with the queues and recorded graphs that a GPU has of it
-_MADE, _MAPPED = 8e-3, 600e9  # seconds to make a context on the device; bytes a second of memory got or given back
+_MADE, _MAPPED = 4e-3, 600e9  # seconds to make a context on the device; bytes a second of memory got or given back
+_PLANNED = 5e-3  # seconds of planning a context before it takes memory
 _CARRIED, _COPIED = 0.2e-3, 25e-6  # seconds of one transfer, and of its copies of a layer
 _CONTEXT, _ARRANGE, _LAYER = 25e-3, 20e-3, 0.3e-3  # seconds of planning libllama's graphs
 RELEASE = 1e12
@@ -52,8 +58,8 @@ TRANSFERS: dict[Kind, tuple[Term, ...]] = {
         Term("piece", "each layer", "s", 1.0),
         Term("pinned", "weights from the host store", "B", 0.2),
         Term("pageable", "weights from the mapped file", "B", 0.5),
-        Term("beside", "weights copied while the context is made", "B", 1.0),
-        Term("cleared", "weights copied while the context before is cleared", "B", 1.0),
+        Term("beside", "weights copied while the context is made", "B", 0.5),
+        Term("cleared", "weights copied while memory given back is cleared", "B", 0.5),
     ),
     Kind.CONTEXT: (
         Term("start", "one context", "s", 1.0),
@@ -80,8 +86,7 @@ def transfer(sides: Sides, roofline: Roofline, record: Record) -> Array:
     if kind is Kind.LOAD:
         pinned = size if record.pinned and roofline.h2d_pinned else 0
         times = [pinned / roofline.to_device(True), (size - pinned) / roofline.h2d_pageable]
-        waits = _making(record.placement), record.freed / _MAPPED
-        return np.array([_START, record.pieces * _PIECE, *times, *(min(times[0], wait) for wait in waits)])
+        return np.array([_START, record.pieces * _PIECE, *times, *_held_up(sides, roofline, record, times[0])])
     if kind is Kind.UNLOAD:
         return np.array([_END, record.pieces * _PIECE, size / RELEASE])
     if kind is Kind.PIN:
@@ -95,14 +100,21 @@ def transfer(sides: Sides, roofline: Roofline, record: Record) -> Array:
     return np.array([_CARRIED + len(sides.anatomy.layers) * _COPIED, *times])
 
 
-def _making(place: Placement) -> float:
-    """Seconds in which a context is made on the device, where the host has no part in it."""
-    return 0.0 if place.host.kv else _MADE + place.device.kv / _MAPPED
+def _held_up(sides: Sides, roofline: Roofline, record: Record, copies: float) -> tuple[float, float]:
+    """Seconds that a load's copies wait for its context to get memory, and for memory given back to be cleared."""
+    place = record.placement
+    begun = _PLANNED + _there(sides, roofline, place) if record.anew else inf
+    beside = _MADE + place.device.kv / _MAPPED if copies > begun else 0.0
+    return beside, min(2 * copies, begun, record.freed / _MAPPED)
+
+
+def _there(sides: Sides, roofline: Roofline, place: Placement) -> float:
+    """Seconds until the host has its part of the KV cache."""
+    return place.host.kv / roofline.pin if roofline.pin else place.host.kv * sides.host.attended
 
 
 def _context(sides: Sides, roofline: Roofline, record: Record) -> Array:
     place = record.placement
-    there = place.host.kv / roofline.pin if roofline.pin else place.host.kv * sides.host.attended
     split = _ARRANGE if sides.split else 0.0
     layers = len(sides.anatomy.layers) * _LAYER
-    return np.array([_CONTEXT, split, layers, place.device.kv * sides.device.attended, there])
+    return np.array([_CONTEXT, split, layers, place.device.kv * sides.device.attended, _there(sides, roofline, place)])

@@ -11,8 +11,11 @@ from hotbunk.worker.protocol import Loaded, Produced, Resumed, Suspended, Unload
 __all__ = ["carried", "left", "moved", "prefilled"]
 
 
-def moved(report: Loaded, before: Placement | None) -> Iterator[Record]:
-    """Of a load, or of a resize from where it stood ``before``: its promotion or demotion, and its context."""
+def moved(report: Loaded, before: Placement | None, freed: int = 0) -> Iterator[Record]:
+    """Of a load, or of a resize from where it stood ``before``: its promotion or demotion, and its context.
+
+    ``freed``: bytes that were given back right before a load.
+    """
     place = report.placement
     had = before.layers if before else 0
     if "promote" in report.steps and report.moved:
@@ -22,7 +25,8 @@ def moved(report: Loaded, before: Placement | None) -> Iterator[Record]:
             report.steps["promote"],
             moved=report.moved,
             pieces=place.layers - had,
-            freed=_freed(report, before),
+            freed=_clearing(report, before, freed),
+            anew="context" in report.steps,
             pinned=report.pinned,
         )
     if "demote" in report.steps and before and place.layers < had:
@@ -50,6 +54,10 @@ def carried(report: Suspended | Resumed, place: Placement, tokens: int) -> Recor
     return Record(kind, place, report.seconds, tokens=tokens, moved=report.size, pinned=report.tier == "pinned")
 
 
-def _freed(report: Loaded, before: Placement | None) -> int:
-    """Bytes of a KV cache that the driver is still taking back: opening a shell takes longer than that."""
-    return before.device.kv if before and "context" in report.steps and "shell" not in report.steps else 0
+def _clearing(report: Loaded, before: Placement | None, freed: int) -> int:
+    """Bytes that the driver is still taking back: opening a shell takes longer than that."""
+    if "shell" in report.steps:
+        return 0
+    if before:
+        return before.device.kv if "context" in report.steps else 0
+    return freed

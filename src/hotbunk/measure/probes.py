@@ -60,6 +60,7 @@ class Probes:
         opened = wire.ask(Open(model, str(facts.path)), Opened)
         self.model, self.layers, self.context = model, opened.layers, opened.context
         self.standing: Placement | None = None
+        self._freed = 0  # bytes that nothing has come in the place of yet
         self._wire = wire
         self._vocabulary = facts.vocabulary
 
@@ -89,7 +90,8 @@ class Probes:
         report = self._wire.ask((Resize if before else Load)(self.model, place), Loaded)
         self.standing = place
         self._warm()
-        return list(moved(report, before))
+        freed, self._freed = self._freed, 0
+        return list(moved(report, before, freed))
 
     def reload(self, place: Placement) -> list[Record]:
         """Load it anew a few times: a driver takes now and then twice as long for what it has just been given back."""
@@ -103,6 +105,7 @@ class Probes:
         # as a server does, which makes room when somebody comes
         report = self._wire.ask(Unload(self.model, spare=place.device.weights), Unloaded)
         self._wire.send(Trim(0))
+        self._freed = report.freed
         return [left(report, place)]
 
     def decode(self, sequences: int, tokens: int, rounds: int = 1) -> list[Record]:

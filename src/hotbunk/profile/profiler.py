@@ -27,6 +27,7 @@ _DRAWN = (Kind.DECODE, Kind.PREFILL)  # held out by drawing; moves come on the w
 _MOST, _LEAST = 0.1, 5.0  # share of the time, or seconds, that a point may take
 _JUDGING = 0.5  # of that, where it judges: what little time there is should teach
 _ROUNDS = 3  # times that decoding is measured there, if they fit in that
+_TEACHING = 3  # times that a load is measured which does not judge, if they fit in half of that: one alone may mislead
 
 
 class Ended(StrEnum):
@@ -177,8 +178,9 @@ class Profiler:
         """Measure a point; what judges has to be surer than what is judged, and may take ``judging`` seconds for it."""
         probes, place, loads = self._probes, point.placement, 1
         before = probes.standing
-        if place.layers > (before.layers if before else 0) and self._held(Kind.LOAD, point, done):
-            loads = _times(LOADS, judging / there_and_back(self.costs, before, place))
+        if place.layers > (before.layers if before else 0):
+            most, seconds = (LOADS, judging) if self._held(Kind.LOAD, point, done) else (_TEACHING, judging / 2)
+            loads = _times(most, seconds / there_and_back(self.costs, before, place))
         records = probes.reload(place) if point.kind is Kind.LOAD else probes.stand(place, loads)
         match point.kind:
             case Kind.DECODE:
