@@ -21,7 +21,7 @@ from hotbunk.scheduler.room import Room, Rooms
 from hotbunk.scheduler.snapshot import Model, Phase, Sequence, Snapshot
 from hotbunk.scheduler.split import cession, gain, growth, possible, split, switch
 from hotbunk.scheduler.steps import claim, enter, eviction
-from hotbunk.scheduler.urgency import begin, carried, dues, laxity, overdue, remaining
+from hotbunk.scheduler.urgency import begin, carried, dues, laxity, overdue, remaining, settled, turned
 
 __all__ = ["Priced"]
 
@@ -52,10 +52,15 @@ class Priced(Turns):
     def _entering(self, snapshot: Snapshot, rooms: list[Room], owed: Agenda, forced: bool) -> list[Decision]:
         if forced:
             return Turns._entering(self, snapshot, rooms, owed, forced)
-        leaving = {victim.id for room in rooms if room.ready <= snapshot.now for victim in room.victims}
-        leaving |= snapshot.once(self._mending).keys()
+        leaving = snapshot.once(self._mending).keys() | self._leaving(snapshot, rooms)
         ready = (m for m in snapshot.queued if m.phase is Phase.READY and m.id not in leaving)
         return [action for m in ready for action in self._enter(m, snapshot.now, owed)]
+
+    def _leaving(self, snapshot: Snapshot, rooms: list[Room]) -> set[str]:
+        """Who leaves now, or as soon as all there have had their turn, which others who entered would put off."""
+        until = snapshot.once(self._turned)
+        soon = (room.victims for room in rooms if room.ready <= max([snapshot.now, *(until[v] for v in room.victims)]))
+        return {victim.id for victims in soon for victim in victims}
 
     def _dues(self, model: Model, now: float) -> list[tuple[float, int]]:
         return dues(model, now, self.away, self.reserve)
@@ -77,7 +82,10 @@ class Priced(Turns):
 
         Once that one has been away for as long as anybody may, whoever can wait longest does.
         """
-        slack, victim = max(((laxity(model, s, now), s) for s in model.running), key=lambda pair: pair[0])
+        stayed = [s for moment, s in settled(model) if moment <= now]
+        if not stayed:
+            return None
+        slack, victim = max(((laxity(model, s, now), s) for s in stayed), key=lambda pair: pair[0])
         needs = remaining(model, first, first.made) * model.pace.decode(model.slots) + first.prompt * model.pace.token
         spared = slack > needs + 2 * carried(model, victim)
         return victim if spared or overdue(model, first, now, self.away) else None
@@ -104,8 +112,13 @@ class Priced(Turns):
         return ends
 
     def _stays(self, snapshot: Snapshot) -> dict[Model, float]:
-        """When each resident's moves were worth it."""
-        return {model: self.ends(model) for model in snapshot.residents}
+        """When each resident's moves were worth it, and nobody there would go as it came."""
+        until = snapshot.once(self._turned)
+        return {model: max(self.ends(model), until[model]) for model in snapshot.residents}
+
+    def _turned(self, snapshot: Snapshot) -> dict[Model, float]:
+        """When whoever entered a slot of each resident last has had a turn of the loop."""
+        return {model: turned(model) for model in snapshot.residents}
 
     def _missed(self, snapshot: Snapshot, model: Model) -> float:
         """Seconds of loading, a second and for each of its bytes, that its absence would cost at its rate of late."""
@@ -118,7 +131,10 @@ class Priced(Turns):
             return verdict
         if moves := self._between(snapshot):
             return Verdict(moves)
+        until = snapshot.once(self._turned)
         for name, gained in snapshot.once(self._mending).items():
+            if until[snapshot.models[name]] > snapshot.now:
+                continue
             why = f"being split costs its requests {gained:.1f} s more than a switch"
             return Verdict(eviction(snapshot.models[name], why))
         return Verdict(grown) if (grown := self._grown(snapshot)) else verdict
@@ -212,6 +228,10 @@ class Priced(Turns):
             if model.phase is Phase.READY:
                 due = self._dues(model, snapshot.now)
                 yield from (moment for moment, _ in due[bisect(due, (snapshot.now, inf)) :][:1])
+                if due[0][0] <= snapshot.now:  # who has settled can make way for it
+                    yield from (moment for moment, _ in settled(model))
+        until = snapshot.once(self._turned)
+        yield from (until[snapshot.models[name]] for name in snapshot.once(self._mending))
 
     def _begins(self, snapshot: Snapshot) -> dict[str, float]:
         """For each absent model that is wanted, the moment at which its load must begin."""
