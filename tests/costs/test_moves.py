@@ -21,7 +21,7 @@ def test_what_was_measured_counts_from_then_on() -> None:
         bounds = MoveCosts(WHOLE, costs)
         for seconds in (2.0, 1.0):
             bounds.came(seconds)
-        bounds.leaves.append(0.1)
+        bounds.left(0.1)
         assert (bounds.load, round(bounds.leave, 9)) == (3.05, 0.2)
 
 

@@ -240,29 +240,39 @@ def test_moves_at_the_same_time_are_one_time_of_moving() -> None:
     assert serve(four, moving=Restart(1.0, 10.0), a=2, b=2, c=2, d=2).usage.moving == pytest.approx(0.3 + 1.2)
 
 
-def test_a_part_of_a_model_says_nothing_of_the_bound_on_its_load() -> None:
-    bounds: list[tuple[float, float]] = []
+def test_bounds_follow_whole_loads_from_nothing_and_unloads_that_suspended_somebody() -> None:
+    bounds: list[tuple[float, float] | None] = []
     whole, part = Placement(10, 4096, 2, Footprint(10)), Placement(4, 4096, 2, Footprint(4), cached=4)
 
-    class Growing:
+    class Scripted:
         def __init__(self, budget: int, policy: Policy) -> None:
-            pass
+            course: list[list[actions.Decision | actions.Wake]] = [
+                [actions.Load("a", "", part)],
+                [actions.Resize("a", "", whole)],
+                [actions.Unload("a", "")],  # idle
+                [actions.Load("a", "", whole)],
+                [actions.Start("a", "", 0), actions.Wake(10.0)],
+                [actions.Suspend("a", "", 0), actions.Unload("a", "")],
+            ]
+            self.course = iter(course)
 
-        def handle(self, event: events.Event) -> list[actions.Decision]:
+        def handle(self, event: events.Event) -> list[actions.Decision | actions.Wake]:
             match event:
-                case events.Submitted():
-                    return [actions.Load("a", "", part)]
-                case events.Loaded(bounds=(_, _) as found):
-                    bounds.append(found)
-                    return [actions.Resize("a", "", whole)] if event.placement == part else [actions.Start("a", "", 0)]
+                case events.Loaded() | events.Unloaded():
+                    bounds.append(event.bounds)
+                case events.Submitted() | events.Tick():
+                    pass
                 case _:
                     return []
+            return next(self.course, [])
 
     foretold = Subject("a", Invented(), (whole, part), bounds=(9.0, 1.0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cases, "Scheduler", Growing)
-        case(Trace.of("one", [Request(0.0, "a", 1, 1)]), [foretold]).run("growing", POLICIES["fifo"]())
-    assert bounds == [(9.0, 1.0), (pytest.approx(1.5 * 0.5 + 0.05, abs=0.01), 1.0)]
+        patch.setattr(cases, "Scheduler", Scripted)
+        case(Trace.of("one", [Request(0.0, "a", 1, 4000)]), [foretold]).run("scripted", POLICIES["fifo"]())
+    came, left = 1.5 * 0.5 + 0.05, 1.5 * (0.02 + 0.05) + 0.05
+    assert bounds[:3] == [(9.0, 1.0)] * 3
+    assert bounds[3:] == [(pytest.approx(came, abs=0.01), 1.0), pytest.approx((came, left), abs=0.05)]
 
 
 def test_bounds_forget_pageable_loads_once_the_weights_are_pinned() -> None:

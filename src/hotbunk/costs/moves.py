@@ -13,9 +13,11 @@ slowest rate we have seen on loopback RPC, 0.5 GB/s):
     load  = 1 s + B_weights / 0.5 GB/s        leave = 0.5 s + B_kv / 0.5 GB/s
 
 And afterwards 1.5 times the longest of the last 16 measurements, plus 50 ms: moves wait for the decode step under way,
-so single measurements scatter; the bound follows the worst recent one. Loads from pageable memory are forgotten with
-the first one from pinned memory, which may take a twentieth: a server that has just started would refuse for long what
-it could well serve. And the other way round.
+so single measurements scatter; the bound follows the worst recent one. Only what is as much as the bound must hold for
+counts: loads of the whole model from nothing, and unloads in which a sequence was suspended. A resize moves a part of
+the weights, and an idle model leaves in no time: after either too little would be allowed for the next move. Loads from
+pageable memory are forgotten with the first one from pinned memory, which may take a twentieth: a server that has just
+started would refuse for long what it could well serve. And the other way round.
 """
 
 from __future__ import annotations
@@ -52,11 +54,15 @@ class MoveCosts:
     leaves: deque[float] = field(default_factory=_window)
 
     def came(self, seconds: float, pinned: bool = True) -> None:
-        """A load was measured."""
+        """A load from nothing was measured."""
         if pinned is not self.pinned:
             self.loads.clear()
         self.pinned = pinned
         self.loads.append(seconds)
+
+    def left(self, seconds: float) -> None:
+        """An unload was measured in which a sequence was suspended."""
+        self.leaves.append(seconds)
 
     @property
     def load(self) -> float:

@@ -42,7 +42,8 @@ class Entry:
     """A served model.
 
     ``best`` is where it goes if the whole budget can be had, ``placement`` where it shall go now; ``came`` and ``left``
-    say when it was last sent in and out, ``sent`` to which placement. ``rungs`` are smaller placements, most first,
+    say when it was last sent in and out, ``sent`` to which placement; ``fresh``: from nothing, which is no resize;
+    ``emptied``: a sequence has been suspended since it was last sent out. ``rungs`` are smaller placements, most first,
     at which it may stand beside others. ``refused`` are the bytes of the placement for which there was no memory
     the last time (0: of none), ``excess`` those by which it has taken more than foretold at the most, ``foretold``
     what the worker says of each form without them, ``short`` since when not even its smallest placement fits.
@@ -68,6 +69,8 @@ class Entry:
     failures: int = 0
     came: tuple[float, float] | None = None
     left: float = 0.0
+    fresh: bool = False
+    emptied: bool = False
     counts: Counter[str] = field(default_factory=Counter)
 
     @property

@@ -238,7 +238,9 @@ class Driver:
     def _suspended(self, report: wire.Suspended) -> None:
         if job := self.jobs.get(report.sequence):
             job.suspended()
-            self.entries[job.job.model].counts["suspends"] += 1
+            entry = self.entries[job.job.model]
+            entry.counts["suspends"] += 1
+            entry.emptied = True
             self._carried("suspend", report)
             self._tell(events.Suspended(monotonic(), job.job.model, report.sequence, len(job.generated)))
 

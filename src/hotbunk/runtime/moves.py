@@ -47,13 +47,13 @@ class Moves:
         entry, now, spare = self._entries[action.model], monotonic(), max(0, self._snapshot().free)
         match action:
             case actions.Load():
-                entry.came, entry.sent = (now, now), action.placement
+                entry.came, entry.sent, entry.fresh = (now, now), action.placement, True
                 self._send(wire.Load(action.model, action.placement, spare))
             case actions.Resize():
-                entry.came, entry.sent = (now, now), action.placement
+                entry.came, entry.sent, entry.fresh = (now, now), action.placement, False
                 self._send(wire.Resize(action.model, action.placement, spare))
             case actions.Unload():
-                entry.left = now
+                entry.left, entry.emptied = now, False
                 self._send(wire.Unload(action.model, spare + self._snapshot().models[action.model].bytes))
 
     def loaded(self, report: wire.Loaded) -> None:
@@ -67,7 +67,8 @@ class Moves:
         cost = {"seconds": report.seconds, "bytes": report.moved, "steps": report.steps}
         self._journal.moved(report.model, "load", "resize", **cost, pinned=report.pinned, driver=report.driver)
         self._weigh(entry, report)
-        if entry.costs and form(report.placement) == form(entry.placement):  # less of it says nothing of the bound
+        whole = form(report.placement) == form(entry.placement)
+        if entry.costs and entry.fresh and whole:  # less of it, or a part of the way, says nothing of the bound
             entry.costs.came(now - begin, report.pinned)
         self._tell(events.Loaded(now, report.model, report.placement, report.device, _bounds(entry)))
         self._memory.loaded(entry, report)
@@ -81,8 +82,8 @@ class Moves:
             return  # what was left of a failed load has been cleared away
         entry.counts["unloads"] += 1
         self._journal.moved(report.model, "unload", seconds=report.seconds, bytes=report.freed)
-        if entry.costs:
-            entry.costs.leaves.append(now - entry.left)
+        if entry.costs and entry.emptied:  # an idle one says nothing of the bound
+            entry.costs.left(now - entry.left)
         self._tell(events.Unloaded(now, report.model, _bounds(entry)))
         if self._orders.moved(report.model, None):
             self._send(wire.Trim(0))  # who unloads by hand wants the memory

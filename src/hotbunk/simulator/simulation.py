@@ -57,12 +57,21 @@ class Subject:
 
 @dataclass(slots=True)
 class _Times:
-    """What a model's moves have cost, and since when one is under way."""
+    """What a model's moves have cost, and since when one is under way.
+
+    ``fresh``: its coming was a load, and no resize; ``emptied``: a sequence was suspended since it began to leave.
+    """
 
     costs: MoveCosts
     foretold: tuple[float, float] | None
     since: float = 0.0
+    fresh: bool = False
+    emptied: bool = False
     stay: tuple[float, float, Placement] | None = None  # began, ready, where
+
+    def begin(self, now: float, where: Placement, fresh: bool) -> None:
+        """It is on its way there."""
+        self.since, self.stay, self.fresh = now, (now, nan, where), fresh
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -207,16 +216,18 @@ class Simulation:
                 self._finished(at, number)
             case Loaded(_, model, placement, device, _, pinned):
                 times = self._times[model]
-                if placement == times.costs.placement:  # less of it says nothing of the bound
+                if times.fresh and placement == times.costs.placement:  # less of it says nothing of the bound
                     times.costs.came(at - times.since, pinned)
                 times.stay = (times.since, at, placement)
                 event = events.Loaded(event.now, model, placement, device, times.bounds)
             case events.Unloaded(_, model):
                 times = self._times[model]
-                times.costs.leaves.append(at - times.since)
+                if times.emptied:
+                    times.costs.left(at - times.since)
                 self._left(model, times, at)
                 event = events.Unloaded(event.now, model, times.bounds)
-            case events.Suspended(_, _, number):
+            case events.Suspended(_, model, number):
+                self._times[model].emptied = True
                 self.record.preemptions[number] += 1
         self._tell(event)
 
@@ -259,12 +270,10 @@ class Simulation:
             case actions.Start(_, _, sequence):
                 self.record.started[sequence] = now
             case actions.Load(model, _, placement):
-                self._times[model].since = now
-                self._times[model].stay = (now, nan, placement)
+                self._times[model].begin(now, placement, fresh=True)
             case actions.Resize(model, _, placement):
                 self._left(model, self._times[model], now)
-                self._times[model].since = now
-                self._times[model].stay = (now, nan, placement)
+                self._times[model].begin(now, placement, fresh=False)
             case actions.Unload(model):
-                self._times[model].since = now
+                self._times[model].since, self._times[model].emptied = now, False
         self._device.order(now + self._delays.hop, action)
