@@ -38,7 +38,7 @@ from hotbunk.placement import Placement
 
 __all__ = ["RELEASE", "TRANSFERS", "transfer"]
 
-_START, _PIECE = 5e-3, 0.8e-3  # seconds of one move, and of one piece's allocation or release by a GPU's driver
+_START, _PIECE = 2e-3, 0.5e-3  # seconds of one move, and of one piece's allocation or release by a GPU's driver
 _END = 15e-3  # seconds to end a context, with the queues and recorded graphs that a GPU has of it
 _MADE, _MAPPED = 4e-3, 600e9  # seconds to make a context on the device; bytes a second of memory got or given back
 _PLANNED = 5e-3  # seconds of planning a context before it takes memory
