@@ -292,19 +292,26 @@ def together() -> Iterator[str]:
 
 
 def corrected() -> Iterator[str]:
-    """What the fits make of two terms that are far from the roofline, or that nobody would have looked for."""
-    line, models = records.read(MEASUREMENTS / "costs-h100.csv")
-    yield "What the fits say (profile): attention of the host, times what the roofline had measured, and what a"
-    yield "  promotion of all layers waits for a context of 8 slots of 8,192 tokens that is made meanwhile"
-    for name, measured in models.items():
-        costs = Costs.fitted(measured.anatomy, line, measured.records)
+    """What the fits make of terms that are far from the roofline, or that nobody would have looked for."""
+    yield "What the fits say (profile, H100): attention of the host, times what the roofline had measured"
+    for name, costs in _profiled("costs-h100.csv"):
         factors = {(each.kind, each.term.name): each.factor for each in costs.parameters()}
-        place = price(measured.anatomy, len(measured.anatomy.layers), 8192, 8)
-        load = Record(Kind.LOAD, place, 0.0, moved=place.device.weights, pieces=place.layers)
-        beside = [term.name for term in TERMS[Kind.LOAD]].index("beside")
-        waits = costs.row(load)[beside] * factors[Kind.LOAD, "beside"]
-        attends = factors[Kind.DECODE, "kv_host"]
-        yield f"  {name + ' ' + SHAPES[name].type:16} {attends:.1f} times, {1e3 * waits:.0f} ms"
+        yield f"  {name}{factors[Kind.DECODE, 'kv_host']:.1f} times"
+    yield "What holds up the copies of a load of all layers but one, after an unload (profile, H200): until the context"
+    yield "  of 8 slots of 8,192 tokens has memory on the device, and while what was given back is cleared"
+    beside, cleared = ([term.name for term in TERMS[Kind.LOAD]].index(name) for name in ("beside", "cleared"))
+    for name, costs in _profiled("costs-h200-second.csv"):
+        place = price(costs.anatomy, len(costs.anatomy.layers) - 1, 8192, 8)
+        load = Record(Kind.LOAD, place, 0.0, moved=place.device.weights, pieces=place.layers, freed=place.device.total)
+        waits = 1e3 * costs.row(load) * costs.fits[Kind.LOAD].factors
+        alone = 1e3 * costs.estimate(replace(load, anew=False, freed=0)).seconds
+        yield f"  {name}{waits[beside]:.0f} ms, {waits[cleared]:.0f} ms; the load without them takes {alone:.0f} ms"
+
+
+def _profiled(name: str) -> Iterator[tuple[str, Costs]]:
+    line, models = records.read(MEASUREMENTS / name)
+    for model, measured in models.items():
+        yield f"{model + ' ' + SHAPES[model].type:16} ", Costs.fitted(measured.anatomy, line, measured.records)
 
 
 def _behind(record: Record) -> int:

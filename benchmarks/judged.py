@@ -3,21 +3,26 @@
     python benchmarks/judged.py docs/measurements/costs-h100.csv
 
 Of each model: by the roofline alone, fitted to the records of its quick profile, and to all of them. A quick profile is
-judged by what was held out within what it measures, also by what was measured later. Exit status 1 if an error is
-larger than promised.
+judged by what was held out within what it measures, also by what was measured later. Last, how far off the other
+measurements of the same point are: no model can foretell better than those agree. Exit status 1 if an error is larger
+than promised.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from math import log
 from pathlib import Path
+from statistics import fmean
 
 from records import Measured, read
 from report import Report
 
 from hotbunk.costs.model import Costs, errors
-from hotbunk.costs.record import Kind
+from hotbunk.costs.record import Kind, Record
 from hotbunk.costs.roofline import Roofline
 from hotbunk.study.results import Row
 
@@ -59,7 +64,24 @@ def judge(report: Report, measured: Measured, line: Roofline, judged: bool) -> l
             aim = f"<= {limit:.0%}" if limit else ""
             report.row(f"{how}, {kind}", f"{found[kind]:.1%} ({count})", aim, ok)
             rows.append({"how": how, "kind": str(kind), "error": found[kind], "points": count, "records": len(known)})
+    for kind, off in sorted(again(measured.records).items(), key=lambda found: list(Kind).index(found[0])):
+        report.row(f"the same point again, {kind}", f"{fmean(off):.1%} ({len(off)})")
     return rows
+
+
+def again(records: Iterable[Record]) -> dict[Kind, list[float]]:
+    """Of each point that was measured more than once, how far off the mean of the others each measurement is."""
+    times = defaultdict[tuple[object, ...], list[float]](list)
+    for each in records:
+        tokens = round(10 * log(each.tokens + 256))  # to a tenth, if they are many
+        what = each.placement, each.sequences, tokens, each.start, each.moved, each.pieces, each.freed, each.pinned
+        times[each.kind, *what].append(each.seconds)
+    found = defaultdict[Kind, list[float]](list)
+    for (kind, *_), seconds in times.items():
+        assert isinstance(kind, Kind)
+        for one in seconds if len(seconds) > 1 else ():
+            found[kind].append(abs((sum(seconds) - one) / (len(seconds) - 1) / one - 1))
+    return found
 
 
 if __name__ == "__main__":
