@@ -93,6 +93,15 @@ def test_as_many_layers_as_fit_are_loaded_of_a_model_that_stands_with_less(
     serve(smollm2, gemma3, device, test, budget=700 * MB)
 
 
+def test_a_form_that_was_ordered_holds_until_the_model_leaves(smollm2: Path, gemma3: Path, device: Device) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        await runtime.load("small", 10)
+        await runtime.unload("small")
+        assert (await runtime.load("small", None))["layers"] == 31
+
+    serve(smollm2, gemma3, device, test)
+
+
 def test_another_form_that_finds_no_room_is_refused(smollm2: Path, gemma3: Path, device: Device) -> None:
     async def test(runtime: Runtime, device: Device) -> None:
         await runtime.load("large", None)

@@ -85,6 +85,7 @@ class Moves:
         if entry.costs and entry.emptied:  # an idle one says nothing of the bound
             entry.costs.left(now - entry.left)
         self._tell(events.Unloaded(now, report.model, _bounds(entry)))
+        self._tell(entry.added(now))  # a form that was ordered by hand holds for as long as it stands
         if self._orders.moved(report.model, None):
             self._send(wire.Trim(0))  # who unloads by hand wants the memory
 
