@@ -77,10 +77,10 @@ def test_a_refusal_is_where_the_explanation_ends(tmp_path: Path) -> None:
     path = tmp_path / "crowd.csv"
     path.write_text("arrival_s,model,prompt_tokens,output_tokens\n" + "".join(f"0.{n},big,500,900\n" for n in range(9)))
     told = call(
-        path, "--model", "big=1b", "--budget", "16GiB", "--slots", 1, "--max-wait", "3s", "--explain", 8
+        path, "--model", "big=1b", "--budget", "16GiB", "--slots", 1, "--max-wait", "2s", "--explain", 8
     ).splitlines()
     last = told.index("hotbunk simulate") - 1
-    assert "refuse: it could not be started within 3 s" in told[last]
+    assert "refuse: it could not be started within 2 s" in told[last]
 
 
 @pytest.mark.parametrize(

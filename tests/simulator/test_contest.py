@@ -133,7 +133,7 @@ def test_files_that_are_no_profile(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"bad\.json: is no device profile \(Object missing required field"):
         profile.read(str(tmp_path / "bad.json"))
     (tmp_path / "new.json").write_text('{"format": 99}')
-    with pytest.raises(ConfigError, match=r"new\.json: format 99, this hotbunk knows 3; update hotbunk"):
+    with pytest.raises(ConfigError, match=r"new\.json: format 99, this hotbunk knows 4; update hotbunk"):
         profile.read(str(tmp_path / "new.json"))
 
 

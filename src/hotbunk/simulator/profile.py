@@ -30,7 +30,7 @@ from hotbunk.simulator.sound import check
 
 __all__ = ["Profile", "Profiled", "names", "read", "write"]
 
-FORMAT = 3
+FORMAT = 4
 """Raised whenever what a file says changes its meaning."""
 
 
