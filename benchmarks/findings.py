@@ -298,7 +298,7 @@ def corrected() -> Iterator[str]:
         factors = {(each.kind, each.term.name): each.factor for each in costs.parameters()}
         yield f"  {name}{factors[Kind.DECODE, 'kv_host']:.1f} times"
     yield "What holds up the copies of a load of all layers but one, after an unload (profile, H200): until the context"
-    yield "  of 8 slots of 8,192 tokens has memory on the device, and while what was given back is cleared"
+    yield "  of 8 slots of 8,192 tokens has its memory, and while what was given back is cleared"
     beside, cleared = ([term.name for term in TERMS[Kind.LOAD]].index(name) for name in ("beside", "cleared"))
     for name, costs in _profiled("costs-h200-second.csv"):
         place = price(costs.anatomy, len(costs.anatomy.layers) - 1, 8192, 8)

@@ -3,9 +3,9 @@
     python benchmarks/judged.py docs/measurements/costs-h100.csv
 
 Of each model: by the roofline alone, fitted to the records of its quick profile, and to all of them. A quick profile is
-judged by what was held out within what it measures, also by what was measured later. Last, how far off the other
-measurements of the same point are: no model can foretell better than those agree. Exit status 1 if an error is larger
-than promised.
+judged by what was held out within what it measures, also by what was measured later. Of loads and states, of which few
+are held out, each point is foretold by all others, too. Last, how far off the other measurements of the same point are:
+no model can foretell better than those agree. Exit status 1 if an error is larger than promised.
 """
 
 from __future__ import annotations
@@ -64,9 +64,21 @@ def judge(report: Report, measured: Measured, line: Roofline, judged: bool) -> l
             aim = f"<= {limit:.0%}" if limit else ""
             report.row(f"{how}, {kind}", f"{found[kind]:.1%} ({count})", aim, ok)
             rows.append({"how": how, "kind": str(kind), "error": found[kind], "points": count, "records": len(known)})
+    for kind, off in others(Costs.prior(measured.anatomy, line), measured.records).items():
+        report.row(f"each point by all others, {kind}", f"{fmean(off):.1%} ({len(off)})")
     for kind, off in sorted(again(measured.records).items(), key=lambda found: list(Kind).index(found[0])):
         report.row(f"the same point again, {kind}", f"{fmean(off):.1%} ({len(off)})")
     return rows
+
+
+def others(costs: Costs, records: Iterable[Record]) -> dict[Kind, list[float]]:
+    """Relative errors of moves, by kind: of each with the costs fitted to all other measurements of the kind."""
+    found = {}
+    for kind in (Kind.LOAD, Kind.KV_OUT, Kind.KV_IN):
+        group = [record for record in records if record.kind is kind]
+        fits = ((one, costs.refitted(kind, [each for each in group if each is not one])) for one in group)
+        found[kind] = [abs(fit.estimate(one).seconds / one.seconds - 1) for one, fit in fits]
+    return {kind: off for kind, off in found.items() if off}
 
 
 def again(records: Iterable[Record]) -> dict[Kind, list[float]]:

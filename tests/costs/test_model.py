@@ -90,6 +90,18 @@ def test_copies_that_are_over_before_a_context_takes_memory_do_not_wait_for_it(l
     assert waits(1.1) == pytest.approx(waits(9)) and waits(9) > 0
 
 
+def test_copies_wait_while_room_for_the_logits_of_all_slots_is_pinned() -> None:
+    spoken = replace(LARGE, vocabulary=151936)
+
+    def wait(slots: int) -> float:
+        here = place(spoken, 37, slots=slots)
+        load = Record(Kind.LOAD, here, 0.0, moved=50_000_000, pieces=1)  # over before the KV cache's memory is taken
+        costs = Costs.prior(spoken, MACHINE)
+        return costs.estimate(load).seconds - costs.estimate(replace(load, anew=False)).seconds
+
+    assert wait(32) == pytest.approx(4 * wait(8)) and wait(8) > 0
+
+
 def test_a_step_costs_what_the_tile_of_its_own_token_does() -> None:
     costs = Costs.prior(LARGE, MACHINE)
     first, second = ({costs.decode(place(LARGE, 37), [c]).seconds for c in some} for some in ((1, 255), (256, 511)))

@@ -46,12 +46,16 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Anatomy:
-    """A model: its blocks, first to last, and then its output head. ``active`` of ``experts`` work on a token."""
+    """A model: its blocks, first to last, and then its output head. ``active`` of ``experts`` work on a token.
+
+    ``vocabulary``: tokens it has; 0: not known.
+    """
 
     name: str
     layers: tuple[Layer, ...]
     experts: int = 0
     active: int = 0
+    vocabulary: int = 0
 
     @property
     def blocks(self) -> int:

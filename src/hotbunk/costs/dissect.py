@@ -27,7 +27,7 @@ def dissect(gguf: Gguf, name: str | None = None) -> Anatomy:
         elif tensor.name.startswith("output") or (gguf.tied and tensor.name == "token_embd.weight"):
             head.append(tensor)
     layers = [_block(gguf, number, tensors) for number, tensors in enumerate(blocks)]
-    return Anatomy(name or gguf.name, (*layers, _weights(head)), gguf.experts, gguf.active)
+    return Anatomy(name or gguf.name, (*layers, _weights(head)), gguf.experts, gguf.active, gguf.vocabulary)
 
 
 def _block(gguf: Gguf, number: int, tensors: Iterable[Tensor]) -> Layer:

@@ -2,12 +2,13 @@
 
     weights = dense and experts of the layers on a side
     kv      = slots * sum over the cached layers of row * min(context, window + CHUNK)
-    compute = COMPUTE on each side that has layers
+    compute = COMPUTE on a device that has layers, and on the host CHUNK (8 width + 2 context)
 
 where a window's cache holds a chunk besides the window. The embedding table is always on the host and is not counted,
 nor is what the host store has anyway. libllama's dry loads say the same of the KV cache, and of weights but for the
-alignment of tensors (tests/llama/test_placement.py). Their compute buffers depend on the width of a model and hardly on
-its context; ``COMPUTE`` is about what they say of models of 3 to 30 billion parameters, and of small ones far too much.
+alignment of tensors (tests/llama/test_placement.py). The device's compute buffers depend on the width of a model and
+hardly on its context; ``COMPUTE`` is about what they say of models of 3 to 30 billion parameters, and of small ones far
+too much. The host's, through which inputs and masks pass, are theirs for full attention.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def price(anatomy: Anatomy, layers: int, context: int, slots: int, experts: int 
     device, host = anatomy.shares(bare)
     kv = _kv(device, context) * slots, _kv(host, context) * slots
     here = Footprint(_weights(device), kv[0], COMPUTE if layers > 1 else 0)
-    there = Footprint(0, kv[1], COMPUTE if layers < len(anatomy.layers) else 0)
+    there = Footprint(0, kv[1], _inputs(anatomy, context))
     return Placement(layers, context, slots, here, there, experts, layers)
 
 
@@ -61,6 +62,11 @@ def _rungs(places: Sequence[Placement], layers: int) -> list[Placement]:
 def _weights(share: Share) -> int:
     dense = sum(sum(layer.dense.values()) for layer in share.weights)
     return dense + sum(sum(layer.experts.values()) for layer in share.experts)
+
+
+def _inputs(anatomy: Anatomy, context: int) -> int:
+    width = anatomy.layers[-1].elements // anatomy.vocabulary if anatomy.vocabulary else 0
+    return min(CHUNK, context) * (8 * width + 2 * context)
 
 
 def _kv(share: Share, context: int) -> int:

@@ -12,12 +12,17 @@ A load is the promotion alone. Where host memory is pinned the copies run by the
 the context is made meanwhile, so both together take ``max(load, calls + context)``, and their sum elsewhere
 (``Costs.load``); a resize to fewer layers takes ``unload + context``.
 
-Two things hold up the copies meanwhile, which take ``c = B_pinned / h2d_pinned`` by themselves. The device gets memory
-for the context's KV cache ``begun = planned + K_h / pin`` after they began: once the context is planned, and the host
-has memory for its part. Copies that are not over by then, ``c > begun``, wait for all of that: ``beside = made + K_d /
-mapped``; where the context is kept there is nothing to wait for. And until then they go at a third of their speed while
-a driver takes back what was given up right before, ``F`` bytes: ``cleared = min(2 c, begun, F / mapped)``. That is over
-where a new shell is opened in between.
+Two things hold up the copies meanwhile, which take ``c = B_pinned / h2d_pinned`` by themselves:
+
+    beside  = O / pinned, and if c > begun  H / pinned + K_d / taken      begun = planned + K_h / pin
+    cleared = min(2 c, begun, F / mapped)
+
+They stop while the context pins host memory, and while it takes memory on the device. First it pins room for the logits
+of all slots, ``O = 4 slots vocabulary``. The KV cache's memory it takes ``begun`` after the copies began, once it is
+planned and the host has its part, and then it pins the host's compute buffer, ``H`` bytes: that is nothing to copies
+that are over by then. Where the context is kept there is nothing to wait for. And while a driver takes back what was
+given up right before, ``F`` bytes, they go at a third of their speed; not where a new shell is opened in between, which
+takes longer.
 
 ``K_d`` and ``K_h`` are the parts of the KV cache on the device and on the host: of the whole cache, which is cleared,
 for a context, and of one sequence's state for the others, which goes layer by layer. Host memory for a KV cache is
@@ -25,8 +30,6 @@ pinned where it can be.
 """
 
 from __future__ import annotations
-
-from math import inf
 
 import numpy as np
 
@@ -40,8 +43,10 @@ __all__ = ["RELEASE", "TRANSFERS", "transfer"]
 
 _START, _PIECE = 2e-3, 0.5e-3  # seconds of one move, and of one piece's allocation or release by a GPU's driver
 _END = 15e-3  # seconds to end a context, with the queues and recorded graphs that a GPU has of it
-_MADE, _MAPPED = 4e-3, 600e9  # seconds to make a context on the device; bytes a second of memory got or given back
+_TAKEN, _MAPPED = 2e12, 600e9  # bytes a second of a device's memory that a context takes, and that is given back
 _PLANNED = 5e-3  # seconds of planning a context before it takes memory
+_PINNED = 3e9  # bytes a second of a context's small host buffers, which take as long on machines that pin slowly
+_LOGIT = 4  # bytes
 _CARRIED, _COPIED = 0.2e-3, 25e-6  # seconds of one transfer, and of its copies of a layer
 _CONTEXT, _ARRANGE, _LAYER = 25e-3, 20e-3, 0.3e-3  # seconds of planning libllama's graphs
 RELEASE = 1e12
@@ -102,10 +107,14 @@ def transfer(sides: Sides, roofline: Roofline, record: Record) -> Array:
 
 def _held_up(sides: Sides, roofline: Roofline, record: Record, copies: float) -> tuple[float, float]:
     """Seconds that a load's copies wait for its context to get memory, and for memory given back to be cleared."""
-    place = record.placement
-    begun = _PLANNED + _there(sides, roofline, place) if record.anew else inf
-    beside = _MADE + place.device.kv / _MAPPED if copies > begun else 0.0
-    return beside, min(2 * copies, begun, record.freed / _MAPPED)
+    place, cleared = record.placement, record.freed / _MAPPED
+    if not copies or not record.anew:
+        return 0.0, min(2 * copies, cleared)
+    begun = _PLANNED + _there(sides, roofline, place)
+    pinned, taken = place.slots * sides.anatomy.vocabulary * _LOGIT, 0
+    if copies > begun:
+        pinned, taken = pinned + place.host.compute, place.device.kv
+    return pinned / _PINNED + taken / _TAKEN, min(2 * copies, begun, cleared)
 
 
 def _there(sides: Sides, roofline: Roofline, place: Placement) -> float:
