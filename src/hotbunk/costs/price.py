@@ -8,7 +8,7 @@ where a window's cache holds a chunk besides the window. The embedding table is 
 nor is what the host store has anyway. libllama's dry loads say the same of the KV cache, and of weights but for the
 alignment of tensors (tests/llama/test_placement.py). The device's compute buffers depend on the width of a model and
 hardly on its context; ``COMPUTE`` is about what they say of models of 3 to 30 billion parameters, and of small ones far
-too much. The host's, through which inputs and masks pass, are theirs for full attention.
+too much. The host's, through which inputs and masks pass, is what they say on a GPU of models of 8 billion.
 """
 
 from __future__ import annotations
