@@ -300,7 +300,7 @@ def corrected() -> Iterator[str]:
     yield "What holds up the copies of a load of all layers but one, after an unload (profile, H200): until the context"
     yield "  of 8 slots of 8,192 tokens has its memory, and while what was given back is cleared"
     beside, cleared = ([term.name for term in TERMS[Kind.LOAD]].index(name) for name in ("beside", "cleared"))
-    for name, costs in _profiled("costs-h200-second.csv"):
+    for name, costs in _profiled("costs-h200-fourth.csv"):
         place = price(costs.anatomy, len(costs.anatomy.layers) - 1, 8192, 8)
         load = Record(Kind.LOAD, place, 0.0, moved=place.device.weights, pieces=place.layers, freed=place.device.total)
         waits = 1e3 * costs.row(load) * costs.fits[Kind.LOAD].factors

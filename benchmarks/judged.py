@@ -4,8 +4,8 @@
 
 Of each model: by the roofline alone, fitted to the records of its quick profile, and to all of them. A quick profile is
 judged by what was held out within what it measures, also by what was measured later. Of loads and states, of which few
-are held out, each point is foretold by all others, too. Last, how far off the other measurements of the same point are:
-no model can foretell better than those agree. Exit status 1 if an error is larger than promised.
+are held out, each point is foretold by all others, too. Last, how far measurements of the same point are from their
+mean, which no model can foretell. Exit status 1 if an error is larger than promised.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from math import log
 from pathlib import Path
 from statistics import fmean
@@ -82,17 +83,14 @@ def others(costs: Costs, records: Iterable[Record]) -> dict[Kind, list[float]]:
 
 
 def again(records: Iterable[Record]) -> dict[Kind, list[float]]:
-    """Of each point that was measured more than once, how far off the mean of the others each measurement is."""
-    times = defaultdict[tuple[object, ...], list[float]](list)
+    """Of each point that was measured more than once, how far off their mean each measurement has them."""
+    times, found = defaultdict[Record, list[float]](list), defaultdict[Kind, list[float]](list)
     for each in records:
         tokens = round(10 * log(each.tokens + 256))  # to a tenth, if they are many
-        what = each.placement, each.sequences, tokens, each.start, each.moved, each.pieces, each.freed, each.pinned
-        times[each.kind, *what].append(each.seconds)
-    found = defaultdict[Kind, list[float]](list)
-    for (kind, *_), seconds in times.items():
-        assert isinstance(kind, Kind)
-        for one in seconds if len(seconds) > 1 else ():
-            found[kind].append(abs((sum(seconds) - one) / (len(seconds) - 1) / one - 1))
+        times[replace(each, tokens=tokens, seconds=0.0, spread=0.0, repeats=1, check=False)].append(each.seconds)
+    for point, seconds in times.items():
+        if len(seconds) > 1:
+            found[point.kind] += [abs(fmean(seconds) / one - 1) for one in seconds]
     return found
 
 

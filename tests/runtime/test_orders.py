@@ -102,6 +102,32 @@ def test_a_form_that_was_ordered_holds_until_the_model_leaves(smollm2: Path, gem
     serve(smollm2, gemma3, device, test)
 
 
+def test_who_waits_for_a_model_does_not_get_the_form_in_which_it_was_ordered_before(
+    smollm2: Path, gemma3: Path, device: Device
+) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        await runtime.load("small", 10)
+        runtime.submit(job("small", 5))
+        await until(lambda: bool(device.worker.running.get("small")))
+        await runtime.unload("small")
+        await until(lambda: state(runtime) == "ready")
+        assert orders(device) == [("Load", 10), ("Unload", None), ("Load", 31)]
+
+    serve(smollm2, gemma3, device, test)
+
+
+def test_a_form_that_was_ordered_is_lost_with_the_worker(smollm2: Path, gemma3: Path, device: Device) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        await runtime.load("small", 10)
+        device.worker.die()
+        await until(lambda: shown(runtime)["restarts"] == 1 and shown(runtime)["up"])
+        runtime.submit(job("small", 5))
+        await until(lambda: state(runtime) == "ready")
+        assert orders(device) == [("Load", 31)]
+
+    serve(smollm2, gemma3, device, test)
+
+
 def test_another_form_that_finds_no_room_is_refused(smollm2: Path, gemma3: Path, device: Device) -> None:
     async def test(runtime: Runtime, device: Device) -> None:
         await runtime.load("large", None)

@@ -13,11 +13,11 @@ slowest rate we have seen on loopback RPC, 0.5 GB/s):
     load  = 1 s + B_weights / 0.5 GB/s        leave = 0.5 s + B_kv / 0.5 GB/s
 
 And afterwards 1.5 times the longest of the last 16 measurements, plus 50 ms: moves wait for the decode step under way,
-so single measurements scatter; the bound follows the worst recent one. Only what is as much as the bound must hold for
-counts: loads of the whole model from nothing, and unloads in which a sequence was suspended. A resize moves a part of
-the weights, and an idle model leaves in no time: after either too little would be allowed for the next move. Loads from
-pageable memory are forgotten with the first one from pinned memory, which may take a twentieth: a server that has just
-started would refuse for long what it could well serve. And the other way round.
+so single measurements scatter; the bound follows the worst recent one. Only these count: loads of the whole model from
+nothing, and unloads in which at least one sequence was suspended. A resize moves a part of the weights, and an idle
+model leaves in no time: after either too little would be allowed for the next move. Loads from pageable memory are
+forgotten with the first one from pinned memory, which may take a twentieth: a server that has just started would refuse
+for long what it could well serve. And the other way round.
 """
 
 from __future__ import annotations

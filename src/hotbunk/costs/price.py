@@ -2,7 +2,7 @@
 
     weights = dense and experts of the layers on a side
     kv      = slots * sum over the cached layers of row * min(context, window + CHUNK)
-    compute = COMPUTE on a device that has layers, and on the host CHUNK (8 width + 2 context)
+    compute = COMPUTE on a device that has layers, and on the host min(CHUNK, context) (8 width + 2 context)
 
 where a window's cache holds a chunk besides the window. The embedding table is always on the host and is not counted,
 nor is what the host store has anyway. libllama's dry loads say the same of the KV cache, and of weights but for the

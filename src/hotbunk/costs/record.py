@@ -26,8 +26,8 @@ class Kind(StrEnum):
     LOAD = "load"
     """``moved`` bytes of ``pieces`` layers come: the promotion alone, in loads and resizes.
 
-    ``freed`` bytes were given back to the driver right before: the KV cache of a context that is made anew, or all of
-    the model, or another. ``anew``: contexts are made meanwhile.
+    ``freed`` bytes were given back to the driver right before, as far as is known: the KV cache of a context that is
+    made anew, or in a profile all of the model. ``anew``: contexts are made meanwhile.
     """
     UNLOAD = "unload"
     """``moved`` bytes are given back, the context and ``pieces`` layers; a resize to fewer layers also."""

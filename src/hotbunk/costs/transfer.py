@@ -21,8 +21,8 @@ They stop while the context pins host memory, and while it takes memory on the d
 of all slots, ``O = 4 slots vocabulary``. The KV cache's memory it takes ``begun`` after the copies began, once it is
 planned and the host has its part, and then it pins the host's compute buffer, ``H`` bytes: that is nothing to copies
 that are over by then. Where the context is kept there is nothing to wait for. And while a driver takes back what was
-given up right before, ``F`` bytes, they go at a third of their speed; not where a new shell is opened in between, which
-takes longer.
+given up right before, ``F`` bytes, they go at a third of their speed, until they stop anyway; not where a new shell is
+opened in between, which takes longer.
 
 ``K_d`` and ``K_h`` are the parts of the KV cache on the device and on the host: of the whole cache, which is cleared,
 for a context, and of one sequence's state for the others, which goes layer by layer. Host memory for a KV cache is
@@ -39,18 +39,21 @@ from hotbunk.costs.roofline import Roofline
 from hotbunk.costs.work import Sides
 from hotbunk.placement import Placement
 
-__all__ = ["RELEASE", "TRANSFERS", "transfer"]
+__all__ = ["MAPPED", "PINNED", "RELEASE", "TRANSFERS", "transfer"]
 
 _START, _PIECE = 2e-3, 0.5e-3  # seconds of one move, and of one piece's allocation or release by a GPU's driver
 _END = 15e-3  # seconds to end a context, with the queues and recorded graphs that a GPU has of it
-_TAKEN, _MAPPED = 2e12, 600e9  # bytes a second of a device's memory that a context takes, and that is given back
+_TAKEN = 2e12  # bytes a second of a device's memory that a context takes
 _PLANNED = 5e-3  # seconds of planning a context before it takes memory
-_PINNED = 3e9  # bytes a second of a context's small host buffers, which take as long on machines that pin slowly
 _LOGIT = 4  # bytes
 _CARRIED, _COPIED = 0.2e-3, 25e-6  # seconds of one transfer, and of its copies of a layer
 _CONTEXT, _ARRANGE, _LAYER = 25e-3, 20e-3, 0.3e-3  # seconds of planning libllama's graphs
 RELEASE = 1e12
 """Bytes a second that a driver is taken to take back."""
+MAPPED = 600e9
+"""Bytes a second that it clears then, while copies are slower."""
+PINNED = 3e9
+"""Bytes a second of a context's small host buffers, which take as long on machines that pin slowly."""
 
 _CARRY = (
     Term("start", "one transfer", "s", 1.0),
@@ -63,8 +66,8 @@ TRANSFERS: dict[Kind, tuple[Term, ...]] = {
         Term("piece", "each layer", "s", 1.0),
         Term("pinned", "weights from the host store", "B", 0.2),
         Term("pageable", "weights from the mapped file", "B", 0.5),
-        Term("beside", "weights copied while the context is made", "B", 0.5),
-        Term("cleared", "weights copied while memory given back is cleared", "B", 0.5),
+        Term("beside", "pinned for the context, while copies wait", "B", 0.5),
+        Term("cleared", "given back, while copies are slower", "B", 0.5),
     ),
     Kind.CONTEXT: (
         Term("start", "one context", "s", 1.0),
@@ -107,14 +110,14 @@ def transfer(sides: Sides, roofline: Roofline, record: Record) -> Array:
 
 def _held_up(sides: Sides, roofline: Roofline, record: Record, copies: float) -> tuple[float, float]:
     """Seconds that a load's copies wait for its context to get memory, and for memory given back to be cleared."""
-    place, cleared = record.placement, record.freed / _MAPPED
+    place, cleared = record.placement, record.freed / MAPPED
     if not copies or not record.anew:
         return 0.0, min(2 * copies, cleared)
     begun = _PLANNED + _there(sides, roofline, place)
     pinned, taken = place.slots * sides.anatomy.vocabulary * _LOGIT, 0
     if copies > begun:
         pinned, taken = pinned + place.host.compute, place.device.kv
-    return pinned / _PINNED + taken / _TAKEN, min(2 * copies, begun, cleared)
+    return pinned / PINNED + taken / _TAKEN, min(2 * copies, begun, cleared)
 
 
 def _there(sides: Sides, roofline: Roofline, place: Placement) -> float:

@@ -87,10 +87,10 @@ class Probes:
 
     def _move(self, place: Placement) -> list[Record]:
         before, self.standing = self.standing, None
+        freed, self._freed = self._freed, 0
         report = self._wire.ask((Resize if before else Load)(self.model, place), Loaded)
         self.standing = place
         self._warm()
-        freed, self._freed = self._freed, 0
         return list(moved(report, before, freed))
 
     def reload(self, place: Placement) -> list[Record]:

@@ -9,7 +9,7 @@ from hotbunk.costs.linear import Term
 from hotbunk.costs.model import TERMS, Costs, Parameter
 from hotbunk.costs.record import Kind, Record
 from hotbunk.costs.roofline import Side
-from hotbunk.costs.transfer import RELEASE
+from hotbunk.costs.transfer import MAPPED, PINNED, RELEASE
 from hotbunk.placement import Footprint, Placement
 
 __all__ = ["Quantity", "meant"]
@@ -67,8 +67,8 @@ def _rate(costs: Costs, parameter: Parameter) -> float:
     rates = {
         "stream": line.to_device(True) if line.streams else 0.0,
         "pinned": line.h2d_pinned or 0.0,
-        "beside": line.h2d_pinned or 0.0,
-        "cleared": line.h2d_pinned or 0.0,
+        "beside": PINNED if line.h2d_pinned else 0.0,
+        "cleared": MAPPED if line.h2d_pinned else 0.0,
         "pageable": line.h2d_pageable,
         "pin": line.pin or 0.0,
         "device": line.to_host(True) if parameter.kind is Kind.KV_OUT else line.to_device(True),

@@ -14,8 +14,8 @@ with all slots taken, ``c`` to carry each token of a state; ``a`` the mean lengt
 
 A promise that cannot be kept any more is taken for ``_LATE`` times as long, and so on: who is late becomes urgent
 again, each time later, so that those who are in time need not pay for it. But nobody who has begun is kept out for
-longer than ``away`` seconds. What is not known is taken for average: an answer has ``ANSWER`` tokens before the first
-was seen, and goes on however long it is.
+longer than ``away`` seconds, and until somebody there has ``settled``. What is not known is taken for average: an
+answer has ``ANSWER`` tokens before the first was seen, and goes on however long it is.
 """
 
 from __future__ import annotations
