@@ -78,7 +78,7 @@ def others(costs: Costs, records: Iterable[Record]) -> dict[Kind, list[float]]:
     for kind in (Kind.LOAD, Kind.KV_OUT, Kind.KV_IN):
         group = [record for record in records if record.kind is kind]
         fits = ((one, costs.refitted(kind, [each for each in group if each is not one])) for one in group)
-        found[kind] = [abs(fit.estimate(one).seconds / one.seconds - 1) for one, fit in fits]
+        found[kind] = [errors(fit, [one])[kind] for one, fit in fits]
     return {kind: off for kind, off in found.items() if off}
 
 

@@ -287,8 +287,8 @@ class Driver:
         models = self._scheduler.snapshot.models.values()
         moving = [m.id for m in models if m.phase in (Phase.LOADING, Phase.RESIZING)]
         self._tell(events.Lost(monotonic()))
-        for name in self._scheduler.snapshot.models:  # what was ordered by hand is gone
-            self._tell(self.entries[name].added(monotonic()))
+        for entry in self.entries.values():
+            self._moves.release(entry)
         for job in list(self.jobs.values()):
             job.lost()
             if job.cancelled:

@@ -84,7 +84,7 @@ class Moves:
         self._journal.moved(report.model, "unload", seconds=report.seconds, bytes=report.freed)
         if entry.costs and entry.emptied:  # an idle one says nothing of the bound
             entry.costs.left(now - entry.left)
-        self._tell(entry.added(now))  # a form that was ordered by hand holds for as long as it stands
+        self.release(entry)
         self._tell(events.Unloaded(now, report.model, _bounds(entry)))
         if self._orders.moved(report.model, None):
             self._send(wire.Trim(0))  # who unloads by hand wants the memory
@@ -100,9 +100,15 @@ class Moves:
         if report.memory and entry.sent:
             self._memory.failed(entry, entry.sent)
             return False
-        self._tell(entry.added(monotonic()))
+        self.release(entry)
         self._tell(events.Failed(monotonic(), entry.served.id, monotonic() + RETRY))
         return self.strike(entry, report.message)
+
+    def release(self, entry: Entry) -> None:
+        """A model leaves; a form that was ordered by hand holds for as long as it stands."""
+        model = self._snapshot().models.get(entry.served.id)
+        if model and model.placements != entry.offers:
+            self._tell(entry.added(monotonic()))
 
     def strike(self, entry: Entry, why: str) -> bool:
         """A load came to nothing; whether the model is given up."""
