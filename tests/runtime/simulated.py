@@ -56,8 +56,8 @@ class Device:
 class Simulated:
     """Stands in for ``runtime.process.Worker``; reports and beats come when it is told to."""
 
-    def __init__(self, device: Device, config: DeviceConfig, shares: Shares) -> None:
-        self.device, self.shares, self.pid = device, shares, 0
+    def __init__(self, device: Device, config: DeviceConfig, shares: Shares, graphs: bool) -> None:
+        self.device, self.shares, self.graphs, self.pid = device, shares, graphs, 0
         self.hello: wire.Hello | None = None
         self.beat: wire.Beat | None = None
         self.sent: list[wire.Command] = []
@@ -206,10 +206,10 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     """Every worker is simulated meanwhile."""
     device = Device()
 
-    def make(config: DeviceConfig, shares: Shares, *_: object) -> Simulated:
+    def make(config: DeviceConfig, shares: Shares, _: Path, __: float, graphs: bool) -> Simulated:
         if isinstance(device.failing, OSError):
             raise device.failing
-        return Simulated(device, config, shares)
+        return Simulated(device, config, shares, graphs)
 
     monkeypatch.setattr(driver, "Worker", make)
     yield device

@@ -1,29 +1,60 @@
-"""What a worker is started with, and what is left where it is not."""
+"""What a worker is started with, what it says when it goes, and what is left where none is started."""
 
 import asyncio
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from hotbunk.config import Config
+from hotbunk.config import Config, DeviceConfig
 from hotbunk.errors import ConfigError, EngineError
-from hotbunk.measure.wire import worker
+from hotbunk.measure.wire import Died, worker
 from hotbunk.runtime import Runtime
-from hotbunk.runtime.process import Shares, environment, lines
+from hotbunk.runtime.process import DeviceFailed, Shares, Worker, WorkerLost, lines
 from tests.runtime.rig import refusal, settings
 
+SAYS = """#!/bin/sh
+echo "worker WARNING CUDA error: {error}" >&2
+for call in $(seq 50); do echo "/lib/libggml-base.so.0(+0x3293b)" >&2; done
+kill -{signal} $$
+"""
+"""A worker that goes as libggml's do: it says why, traces its calls, and aborts."""
 
-@pytest.mark.parametrize(
-    ("given", "made"),
-    [
-        ({}, "glibc.malloc.hugetlb=1"),
-        ({"GLIBC_TUNABLES": "glibc.malloc.check=3"}, "glibc.malloc.check=3:glibc.malloc.hugetlb=1"),
-        ({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}, "glibc.malloc.hugetlb=0"),
-    ],
-)
-def test_large_blocks_get_huge_pages_unless_told_otherwise(given: dict[str, str], made: str) -> None:
-    assert environment({"HOME": "/", **given}) == {"HOME": "/", "GLIBC_TUNABLES": made}
+
+def start(folder: Path, monkeypatch: pytest.MonkeyPatch, error: str, signal: str) -> Exception:
+    """What comes of starting such a worker."""
+    script = folder / "python"
+    script.write_text(SAYS.format(error=error, signal=signal))
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+
+    async def test() -> Exception:
+        worker = Worker(DeviceConfig(name="cpu"), Shares(None, None, 0), folder, 60.0)
+        try:
+            return await refusal(worker.start())
+        finally:
+            await worker.close()
+
+    return asyncio.run(test())
+
+
+def test_what_a_gpu_failed_of_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = start(tmp_path, monkeypatch, "an illegal instruction was encountered", "ABRT")
+    assert isinstance(lost, DeviceFailed)
+    assert str(lost).endswith("exited with status -6: CUDA error: an illegal instruction was encountered")
+    with pytest.raises(Died, match="ended with status -6: CUDA error: an illegal instruction") as died, worker("cpu"):
+        pass
+    assert died.value.failed
+
+
+def test_a_gpu_without_memory_has_not_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = start(tmp_path, monkeypatch, "out of memory", "ABRT")
+    assert isinstance(lost, WorkerLost)
+    assert not isinstance(lost, DeviceFailed)
+    with pytest.raises(Died, match="ended with status -6; its last") as died, worker("cpu"):
+        pass
+    assert not died.value.failed
 
 
 def test_a_line_without_end_ends_no_listening() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hotbunk.errors import ConfigError, EngineError
 from hotbunk.gateway.metrics import Metrics
 from hotbunk.runtime import Runtime, supervisor
 from hotbunk.runtime.driver import Driver
-from hotbunk.runtime.process import WorkerLost
+from hotbunk.runtime.process import DeviceFailed, WorkerLost
 from tests.runtime.rig import finish, job, model, refusal, until
 from tests.runtime.simulated import BUDGET, Device, serve, shown
 
@@ -133,6 +134,22 @@ def test_a_worker_that_cannot_be_understood_is_replaced(
         assert told.exc_info  # it is a bug, unlike a death
         device.worker.finish()
         await answer
+
+    serve(smollm2, gemma3, device, test)
+
+
+def test_after_a_failure_of_its_gpu_a_worker_does_without_cuda_graphs(
+    smollm2: Path, gemma3: Path, device: Device, caplog: pytest.LogCaptureFixture
+) -> None:
+    def replaced(runtime: Runtime, count: int) -> bool:
+        return bool(shown(runtime)["restarts"] == count and shown(runtime)["up"])
+
+    async def test(runtime: Runtime, device: Device) -> None:
+        for count, error in enumerate([None, DeviceFailed("an illegal instruction"), None], 1):
+            device.worker.die(error)
+            await until(partial(replaced, runtime, count))
+        assert [life.graphs for life in device.lives] == [True, True, False, False]
+        assert "an illegal instruction; starting another without CUDA graphs" in caplog.messages
 
     serve(smollm2, gemma3, device, test)
 

@@ -20,6 +20,7 @@ from hotbunk.measure.words import Words
 from hotbunk.placement import Placement
 from hotbunk.sampling import Sampling
 from hotbunk.worker.hang import hung
+from hotbunk.worker.process import environment
 from hotbunk.worker.protocol import (
     Beat,
     Cancel,
@@ -80,7 +81,16 @@ _R = TypeVar("_R", bound=Report)
 
 
 class Died(EngineError):
-    """The worker's process ended by itself."""
+    """The worker's process ended by itself.
+
+    Attributes:
+        failed: whether since what its GPU was to do had failed; another had better do without CUDA graphs.
+    """
+
+    def __init__(self, status: int, failure: str = "") -> None:
+        """``failure``: of its GPU, in libggml's words."""
+        super().__init__(f"the worker ended with status {status}{failure and f': {failure}'}; its last words are above")
+        self.failed = bool(failure)
 
 
 class Outrun(EngineError):
@@ -140,10 +150,9 @@ class Wire:
         while not self._socket.poll(1000):
             self._alive(monotonic() - began)
             if self.process and self.process.poll() is not None:
-                refusal = self.words.refusal() if self.words else ""
-                if refusal:
+                if self.words and (refusal := self.words.refusal()):
                     raise EngineError(refusal)
-                raise Died(f"the worker ended with status {self.process.returncode}; its last words are above")
+                raise Died(self.process.returncode, self.words.failure() if self.words else "")
         report: Report = decode_report(self._socket.recv())
         if isinstance(report, Failed):
             raise (OutOfMemory if report.memory else EngineError)(report.message)
@@ -291,21 +300,20 @@ def prompt(count: int, seed: int = 0, vocabulary: int = 700) -> list[int]:
 
 
 @contextmanager
-def worker(device: str, threads: int | None = None, *options: str) -> Iterator[Wire]:
+def worker(device: str, threads: int | None = None, *options: str, graphs: bool = True) -> Iterator[Wire]:
     """A worker process of its own, with more ``options`` if wanted; killed at the end if it does not leave.
+
+    ``graphs``: whether it may record CUDA graphs.
 
     Raises:
         EngineError: there is no such device, or no room for the name of a socket.
     """
-    # here and not above: it brings libllama with it, which --help can do without
-    from hotbunk.runtime.process import environment
-
     with tempfile.TemporaryDirectory(prefix="hotbunk-") as folder, closing(Wire(folder)) as wire:
         command = [sys.executable, "-m", "hotbunk.worker", "--endpoint", wire.endpoint, "--device", device, *options]
         command += ["--threads", str(threads)] if threads else []
         command += ["--host-parent-pid", str(os.getpid())]
         # in a group of its own: Ctrl-C is for this process, which then ends the worker
-        pipe, how = subprocess.PIPE, environment(os.environ)
+        pipe, how = subprocess.PIPE, environment(os.environ, graphs)
         with subprocess.Popen(command, env=how, stderr=pipe, text=True, errors="replace", process_group=0) as process:
             assert process.stderr
             wire.process, wire.words = process, Words(process.stderr)

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterable
 from threading import Thread
 
+from hotbunk.worker.process import failure
+
 __all__ = ["Words"]
 
 _REFUSAL = "hotbunk.worker: "  # how ``hotbunk.worker`` begins it
@@ -15,7 +17,7 @@ class Words:
     """Lines of a stream, read in a thread of its own until the process has ended."""
 
     def __init__(self, lines: Iterable[str]) -> None:
-        self._refusal = ""
+        self._refusal, self._failure = "", ""
         self._thread = Thread(target=self._pass_on, args=(lines,), daemon=True)
         self._thread.start()
 
@@ -24,9 +26,15 @@ class Words:
         self._thread.join()
         return self._refusal
 
+    def failure(self) -> str:
+        """What libggml said of its GPU, if that was why the process has ended; else empty."""
+        self._thread.join()
+        return self._failure
+
     def _pass_on(self, lines: Iterable[str]) -> None:
         for line in lines:
             if line.startswith(_REFUSAL):
                 self._refusal = line.removeprefix(_REFUSAL).strip()
             else:
+                self._failure = self._failure or failure(line)
                 sys.stderr.write(line)

@@ -54,7 +54,7 @@ class Driver:
         self._scheduler = Scheduler(device.budget or 0, policy, enduring=True)
         shares = Shares.of(config)
         self._supervisor = Supervisor(
-            lambda: Worker(device, shares, spill, config.hang_after),
+            lambda graphs: Worker(device, shares, spill, config.hang_after, graphs),
             self._take,
             self._lose,
             self._wait_on,

@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -21,6 +21,7 @@ import zmq.asyncio
 from hotbunk.config import Config, DeviceConfig
 from hotbunk.errors import ConfigError, HotbunkError
 from hotbunk.worker.hang import hung
+from hotbunk.worker.process import environment, failure
 from hotbunk.worker.protocol import Beat, Command, Hello, Report, Shutdown, address, decode_report, encode
 
 log = logging.getLogger("hotbunk.runtime")
@@ -31,6 +32,10 @@ PATIENCE = 5.0
 
 class WorkerLost(HotbunkError):
     """The worker process died, or hung and was killed."""
+
+
+class DeviceFailed(WorkerLost):
+    """It died since what its GPU was to do had failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +65,17 @@ class Shares:
 class Worker:
     """One life of a worker process. Use ``start``; ``beat`` is the last sign of life, ``hello`` the first."""
 
-    def __init__(self, device: DeviceConfig, shares: Shares, spill: Path, hang: float) -> None:
-        """``spill``: folder for what ``shares`` does not hold; ``hang``: seconds that one operation may last."""
-        self._device, self._shares, self._spill, self._hang = device, shares, spill, hang
+    def __init__(self, device: DeviceConfig, shares: Shares, spill: Path, hang: float, graphs: bool = True) -> None:
+        """Prepare one.
+
+        Args:
+            device: what it serves.
+            shares: its part of the host's memory.
+            spill: folder for what that does not hold.
+            hang: seconds that one operation may last.
+            graphs: whether it may record CUDA graphs.
+        """
+        self._device, self._shares, self._spill, self._hang, self._graphs = device, shares, spill, hang, graphs
         self._folder: Path | None = None
         self._context = zmq.asyncio.Context()
         self._socket = self._context.socket(zmq.PAIR)
@@ -70,6 +83,7 @@ class Worker:
         self._socket.linger = 0
         self._process: asyncio.subprocess.Process | None = None
         self._words: deque[str] = deque(maxlen=20)
+        self._failure = ""  # libggml traces its calls after it has said why it ends
         self._tasks: list[asyncio.Task[None]] = []
         self._heard = monotonic()
         self.hello: Hello | None = None
@@ -95,7 +109,8 @@ class Worker:
         options += ["--threads", str(self._device.threads)] if self._device.threads else []
         command = [sys.executable, "-m", "hotbunk.worker", *options]
         pipe = asyncio.subprocess.PIPE
-        self._process = await asyncio.create_subprocess_exec(*command, stderr=pipe, env=environment(os.environ))
+        how = environment(os.environ, self._graphs)
+        self._process = await asyncio.create_subprocess_exec(*command, stderr=pipe, env=how)
         self._tasks.append(asyncio.create_task(self._listen(self._process)))
         self._heard = monotonic()
         report = await self.receive()
@@ -132,10 +147,11 @@ class Worker:
         assert process is not None
         if process.returncode is not None:
             await asyncio.gather(*self._tasks)  # its last words
-            said = f": {self._words[-1]}" if self._words else ""
+            said = f": {self._failure or self._words[-1]}" if self._words else ""
             if process.returncode == 2 and self.hello is None:
                 raise ConfigError(self._words[-1].removeprefix("hotbunk.worker: ") if self._words else "no device")
-            raise WorkerLost(f"the worker of {self._device.name} exited with status {process.returncode}{said}")
+            lost = DeviceFailed if self._failure else WorkerLost
+            raise lost(f"the worker of {self._device.name} exited with status {process.returncode}{said}")
         if why := hung(self.beat, monotonic() - self._heard, self._hang):
             process.kill()
             raise WorkerLost(f"the worker of {self._device.name} {why}")
@@ -144,6 +160,7 @@ class Worker:
         assert process.stderr is not None
         async for text in lines(process.stderr):
             self._words.append(text)
+            self._failure = self._failure or failure(text)
             log.info("worker of %s: %s", self._device.name, text)
 
     async def close(self) -> None:
@@ -169,14 +186,3 @@ async def lines(stream: asyncio.StreamReader) -> AsyncIterator[str]:
         with contextlib.suppress(ValueError):
             if line := await stream.readline():
                 yield line.decode(errors="replace").rstrip()
-
-
-def environment(given: Mapping[str, str]) -> dict[str, str]:
-    """What a worker's environment is: ours, and huge pages for large blocks, unless the user has said otherwise.
-
-    A KV cache in host memory is zeroed before use, which takes several times as long in pages of 4 KiB.
-    """
-    setting, tunables = "glibc.malloc.hugetlb", given.get("GLIBC_TUNABLES", "")
-    if setting in tunables:
-        return dict(given)
-    return {**given, "GLIBC_TUNABLES": ":".join(filter(None, (tunables, f"{setting}=1")))}

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from hotbunk.errors import EngineError, HotbunkError
-from hotbunk.runtime.process import Worker, WorkerLost
+from hotbunk.runtime.process import DeviceFailed, Worker, WorkerLost
 from hotbunk.worker.protocol import Command, Failed, Hello, Open, Opened, Predict, Predicted, Report
 
 log = logging.getLogger("hotbunk.runtime")
@@ -21,21 +21,23 @@ SLOWEST = 30.0
 class Supervisor:
     """One device's worker through all its lives.
 
-    ``make`` makes a worker, ``take`` gets every report that is no answer to ``ask``, and raises ``WorkerLost`` at one
-    after which the worker is of no use any more, ``lost`` is called when a worker has died, ``failed`` each time that
-    no other could be started, ``restored`` awaited when one is up, before ``take`` is trusted with work again.
+    ``make`` makes a worker, with CUDA graphs or without, ``take`` gets every report that is no answer to ``ask``, and
+    raises ``WorkerLost`` at one after which the worker is of no use any more, ``lost`` is called when a worker has
+    died, ``failed`` each time that no other could be started, ``restored`` awaited when one is up, before ``take`` is
+    trusted with work again.
     """
 
     def __init__(
         self,
-        make: Callable[[], Worker],
+        make: Callable[[bool], Worker],
         take: Callable[[Report], None],
         lost: Callable[[], None],
         failed: Callable[[Exception], None],
         restored: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         self._make, self._take, self._lost, self._failed, self._restored = make, take, lost, failed, restored
-        self.worker = make()
+        self._graphs = True
+        self.worker = make(True)
         self.restarts = 0
         self._answers: dict[str, asyncio.Future[Report]] = {}
         self._asking = asyncio.Lock()
@@ -62,7 +64,7 @@ class Supervisor:
         """Meanwhile there is no worker, and another one afterwards; to be used before anything was asked of it."""
         await self.close()
         yield
-        self.worker = self._make()
+        self.worker = self._make(self._graphs)
         await self.start()
 
     def send(self, command: Command) -> None:
@@ -138,7 +140,8 @@ class Supervisor:
             try:
                 await self._reading
             except Exception as error:  # a report that cannot be read is no reason to have no worker any more
-                log.error("%s; starting another", error, exc_info=not isinstance(error, HotbunkError))
+                how = "" if self._graphs else " without CUDA graphs"
+                log.error("%s; starting another%s", error, how, exc_info=not isinstance(error, HotbunkError))
             self._lost()
             await self._replace()
 
@@ -148,7 +151,7 @@ class Supervisor:
         while True:
             await self._part()
             try:
-                self.worker = self._make()
+                self.worker = self._make(self._graphs)
                 self.restarts += 1
                 await self.worker.start()
                 self._reading = reading = self._listen()
@@ -168,7 +171,12 @@ class Supervisor:
             await asyncio.sleep(pause := min(SLOWEST, 2 * pause))
 
     def _drop(self, lost: WorkerLost) -> None:
-        """Whoever asked the worker that is gone gets no answer; whoever asks now waits for the next."""
+        """Whoever asked the worker that is gone gets no answer; whoever asks now waits for the next.
+
+        After a failure of the GPU that has no CUDA graphs, with which libggml's matrix products may fail: the requests
+        that went on there would meet the same again.
+        """
+        self._graphs = self._graphs and not isinstance(lost, DeviceFailed)
         self._open.clear()
         for future in self._answers.values():
             if not future.done():

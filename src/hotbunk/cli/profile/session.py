@@ -88,8 +88,9 @@ class Session:
         except Died as died:
             if monotonic() > end:
                 raise
-            _line(f"{stem(file)}: {died}; going on with another one")
-            with worker(self.device, self.threads) as wire:
+            how = " without CUDA graphs" if died.failed else ""
+            _line(f"{stem(file)}: {died}; going on with another one{how}")
+            with worker(self.device, self.threads, graphs=not died.failed) as wire:
                 self._profile(wire, file, limit, end)
 
     def _profile(self, wire: Wire, file: Path, limit: int, end: float) -> None:
