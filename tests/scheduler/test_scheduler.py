@@ -2,10 +2,11 @@
 
 import pytest
 
+from hotbunk.costs.rates import Rates
 from hotbunk.scheduler import Bound, Phase, Scheduler, actions, events, scheduler
 from hotbunk.scheduler.ledger import IllegalAction
 from hotbunk.scheduler.policies import Fifo, Verdict
-from hotbunk.scheduler.snapshot import Snapshot
+from hotbunk.scheduler.snapshot import Model, Snapshot
 from tests.scheduler.device import placement
 
 
@@ -37,3 +38,59 @@ def test_what_was_decided_before_a_policy_failed_is_done(monkeypatch: pytest.Mon
 def test_what_a_policy_raises_ends_a_simulation() -> None:
     with pytest.raises(IllegalAction):
         _with_two(enduring=False).handle(events.Submitted(1.0, "a", 1))
+
+
+WHOLE, LESS, ORDERED = placement(8), placement(5, layers=5), placement(3, layers=3)
+OFFERS = WHOLE, LESS
+
+
+def _with_an_order(*then: events.Event) -> Model:
+    """A model of which somebody has ordered another form than it is offered, and what is told after that."""
+    made = Scheduler(10, Fifo(Bound(60.0)))
+    made.handle(events.Added(0.0, "m", OFFERS, 1.0, 0.1, rates=(Rates(step=0.01), Rates(step=0.02))))
+    for event in (events.Wanted(1.0, "m", ORDERED), *then):
+        made.handle(event)
+    return made.snapshot.models["m"]
+
+
+STANDS = events.Loaded(2.0, "m", ORDERED, ORDERED.device)
+LEARNT = events.Added(3.0, "m", OFFERS, 1.0, 0.1, rates=(Rates(step=0.03), Rates(step=0.04)))
+
+
+@pytest.mark.parametrize("then", [(), (STANDS,), (STANDS, LEARNT), (LEARNT,), (events.Wanted(2.0, "m"),)])
+def test_what_an_administrator_ordered_comes_before_what_is_offered(then: tuple[events.Event, ...]) -> None:
+    assert _with_an_order(*then).placements == (ORDERED, *OFFERS)
+
+
+def test_costs_that_are_learnt_stay_beside_their_placements() -> None:
+    model = _with_an_order(STANDS, LEARNT)
+    assert [model.costs(each).step for each in OFFERS] == [0.03, 0.04]
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        (STANDS, events.Dismissed(3.0, "m"), events.Unloaded(4.0, "m")),
+        (events.Failed(2.0, "m", 3.0),),
+        (STANDS, events.Lost(3.0)),
+        (STANDS, LEARNT, events.Lost(4.0)),
+    ],
+)
+def test_what_was_ordered_holds_until_the_model_leaves(then: tuple[events.Event, ...]) -> None:
+    assert _with_an_order(*then).placements == OFFERS
+
+
+def test_an_order_that_is_taken_back_before_it_is_obeyed_leaves_nothing_behind() -> None:
+    made = Scheduler(1, Fifo(Bound(60.0)))  # there is no room to obey it
+    made.handle(events.Added(0.0, "m", OFFERS, 1.0, 0.1))
+    for event, then in [
+        (events.Wanted(1.0, "m", ORDERED), (ORDERED, *OFFERS)),
+        (events.Dismissed(2.0, "m"), OFFERS),
+    ]:
+        made.handle(event)
+        assert list(made.snapshot.models["m"].placements) == list(then)
+
+
+def test_an_order_that_fits_no_more_does_not_outlast_what_is_offered_anew() -> None:
+    less = events.Added(3.0, "m", (placement(2, layers=2),), 1.0, 0.1)
+    assert _with_an_order(STANDS, events.Budget(3.0, 2), less).placements == less.placements

@@ -287,8 +287,6 @@ class Driver:
         models = self._scheduler.snapshot.models.values()
         moving = [m.id for m in models if m.phase in (Phase.LOADING, Phase.RESIZING)]
         self._tell(events.Lost(monotonic()))
-        for entry in self.entries.values():
-            self._moves.release(entry)
         for job in list(self.jobs.values()):
             job.lost()
             if job.cancelled:

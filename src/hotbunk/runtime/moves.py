@@ -84,7 +84,6 @@ class Moves:
         self._journal.moved(report.model, "unload", seconds=report.seconds, bytes=report.freed)
         if entry.costs and entry.emptied:  # an idle one says nothing of the bound
             entry.costs.left(now - entry.left)
-        self.release(entry)
         self._tell(events.Unloaded(now, report.model, _bounds(entry)))
         if self._orders.moved(report.model, None):
             self._send(wire.Trim(0))  # who unloads by hand wants the memory
@@ -100,15 +99,8 @@ class Moves:
         if report.memory and entry.sent:
             self._memory.failed(entry, entry.sent)
             return False
-        self.release(entry)
         self._tell(events.Failed(monotonic(), entry.served.id, monotonic() + RETRY))
         return self.strike(entry, report.message)
-
-    def release(self, entry: Entry) -> None:
-        """A model leaves; a form that was ordered by hand holds for as long as it stands."""
-        model = self._snapshot().models.get(entry.served.id)
-        if model and model.placements != entry.offers:
-            self._tell(entry.added(monotonic()))
 
     def strike(self, entry: Entry, why: str) -> bool:
         """A load came to nothing; whether the model is given up."""
@@ -119,17 +111,14 @@ class Moves:
         return True
 
     def _weigh(self, entry: Entry, report: wire.Loaded) -> None:
-        """Hold the prediction against the truth; what takes more than foretold is offered as what it takes.
-
-        What was ordered by hand, which is no offer, is not what the scheduler tries first any more if it is such.
-        """
+        """Hold the prediction against the truth; what takes more than foretold is offered as what it takes."""
         before, offers = entry.truth, entry.offers
         entry.stands(report)
         truth = entry.truth
         if truth and truth != before and abs(truth.error) > ERROR:
             foretold, found = brief_size(truth.predicted.total), brief_size(truth.reported.total)
             log.warning("%s takes %s, not %s as foretold (%+.1f %%)", report.model, found, foretold, 100 * truth.error)
-        if entry.offers != offers or report.device.total > report.placement.device.total:
+        if entry.offers != offers:
             self._tell(entry.added(monotonic()))
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from math import inf
 from typing import Any
 
+from hotbunk.placement import Placement
 from hotbunk.scheduler import actions, events
 from hotbunk.scheduler.chains import followed
 from hotbunk.scheduler.line import Line, Sequence
@@ -52,9 +53,10 @@ def _observed(snapshot: Snapshot, event: events.Event) -> Snapshot:
 
 def _added(snapshot: Snapshot, event: events.Added) -> Model:
     known = snapshot.models.get(event.model, Model(event.model, event.placements))
-    known = known.but(placements=event.placements, priority=event.priority, keep=event.keep)
-    known = known.but(rates=event.rates, promise=event.promise)
-    return known.but(load=event.load, leave=event.leave)
+    ordered = known.placements[0] if known.offers else None
+    known = known.but(placements=event.placements, offers=(), priority=event.priority, keep=event.keep)
+    known = known.but(rates=event.rates, promise=event.promise, load=event.load, leave=event.leave)
+    return _ordered(known, ordered) if ordered and ordered.device.total <= snapshot.budget else known
 
 
 def _changed(model: Model, event: events.Event, now: float) -> Model:
@@ -81,13 +83,28 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
         case events.Failed():
             return _gone(model, now, retry=event.retry, wanted=None)
         case events.Dismissed():
-            return model.but(wanted=None)
+            return (model if model.resident else _offered(model)).but(wanted=None)
         case events.Wanted() if not model.resident:
-            placements = dict.fromkeys((event.placement, *model.placements) if event.placement else model.placements)
-            rates = tuple(map(model.costs, placements)) if model.rates else ()  # each beside its placement still
-            return model.but(placements=tuple(placements), rates=rates, wanted=now)
+            return (_ordered(model, event.placement) if event.placement else model).but(wanted=now)
         case _:
             return model
+
+
+def _ordered(model: Model, placement: Placement) -> Model:
+    """With a placement that an administrator has ordered, before all that it is offered."""
+    offers = model.offers or model.placements
+    return _placed(model, tuple(dict.fromkeys((placement, *offers))), offers)
+
+
+def _offered(model: Model) -> Model:
+    """With no placements but those that it is offered: what was ordered holds until it leaves."""
+    return _placed(model, model.offers, ()) if model.offers else model
+
+
+def _placed(model: Model, placements: tuple[Placement, ...], offers: tuple[Placement, ...]) -> Model:
+    """With these placements, and what each costs beside it still."""
+    rates = tuple(map(model.costs, placements)) if model.rates else ()
+    return model.but(placements=placements, offers=offers, rates=rates)
 
 
 def _bounded(bounds: tuple[float, float] | None) -> dict[str, float]:
@@ -98,7 +115,7 @@ def _bounded(bounds: tuple[float, float] | None) -> dict[str, float]:
 def _gone(model: Model, now: float, **changes: Any) -> Model:
     """Off the device; a sequence whose suspension was never reported keeps its place as suspended."""
     back = [s._replace(since=now, held=True) for s in (*model.running, *model.suspending)]
-    return model.but(
+    return _offered(model).but(
         phase=Phase.ABSENT,
         placement=None,
         yields=0,
@@ -115,8 +132,8 @@ def _lost(model: Model, now: float) -> Model:
     """Nothing is left of it in the worker. Those who ran go first again: they have waited since they arrived."""
     queue = [s._replace(held=False, since=min(s.since, s.arrived) if s.started else s.since) for s in model.sequences()]
     back = Line(sorted(queue, key=lambda s: s.since))
-    gone = model.but(phase=Phase.ABSENT, placement=None, yields=0, since=now, over=0.0, retry=0.0, wanted=None)
-    return gone.but(queue=back, running=(), suspending=())
+    gone = _offered(model).but(phase=Phase.ABSENT, placement=None, yields=0, since=now, over=0.0, retry=0.0)
+    return gone.but(wanted=None, queue=back, running=(), suspending=())
 
 
 def _drop(sequences: Iterable[Sequence], number: int) -> tuple[Sequence, ...]:

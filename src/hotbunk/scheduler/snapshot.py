@@ -46,6 +46,9 @@ class Model(Value):
     many bytes. Until ``expected`` a request that is being prepared may be submitted. ``asked`` is when the last one
     came, ``used`` when one last entered or left a slot, ``left`` when the model last began to leave.
 
+    An administrator may have ordered the first of ``placements``: then ``offers`` are those without the order, which
+    hold again when the model has left; else they are empty.
+
     ``rates`` are what it costs at each of ``placements``, as far as known, ``promise`` is what its users may expect.
     ``answers`` is the mean length of the latest ``answered`` answers in tokens, ``prompts`` that of prompts, ``rate``
     the requests a second of late, as they were at ``asked``.
@@ -59,6 +62,7 @@ class Model(Value):
     keep: bool = False
     rates: tuple[Rates, ...] = ()
     promise: Promise = PROMISE
+    offers: tuple[Placement, ...] = ()
     phase: Phase = Phase.ABSENT
     placement: Placement | None = None
     yields: int = 0
