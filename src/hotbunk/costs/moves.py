@@ -44,7 +44,8 @@ def _window() -> deque[float]:
 class MoveCosts:
     """One model's measured moves, in seconds; ``costs`` foretell them before that, if they are known.
 
-    ``pinned``: whether ``loads`` came from pinned memory.
+    It is told when each move begins and ends, and takes those that count. ``pinned``: whether ``loads`` came from
+    pinned memory.
     """
 
     placement: Placement
@@ -52,17 +53,35 @@ class MoveCosts:
     pinned: bool = True
     loads: deque[float] = field(default_factory=_window)
     leaves: deque[float] = field(default_factory=_window)
+    _since: float = 0.0
+    _resized: bool = False
+    _suspended: bool = False  # a sequence, since it last began to leave
 
-    def came(self, seconds: float, pinned: bool = True) -> None:
-        """A load from nothing was measured."""
+    def comes(self, now: float, resized: bool = False) -> None:
+        """A load begins, or a resize."""
+        self._since, self._resized = now, resized
+
+    def came(self, now: float, whole: bool = True, pinned: bool = True) -> None:
+        """It is over; the ``whole`` model stands, or a part of it."""
+        if self._resized or not whole:
+            return
         if pinned is not self.pinned:
             self.loads.clear()
         self.pinned = pinned
-        self.loads.append(seconds)
+        self.loads.append(now - self._since)
 
-    def left(self, seconds: float) -> None:
-        """An unload was measured in which a sequence was suspended."""
-        self.leaves.append(seconds)
+    def goes(self, now: float) -> None:
+        """An unload begins."""
+        self._since, self._suspended = now, False
+
+    def suspended(self) -> None:
+        """A sequence has been suspended; where an unload is under way, for that."""
+        self._suspended = True
+
+    def left(self, now: float) -> None:
+        """The unload is over."""
+        if self._suspended:
+            self.leaves.append(now - self._since)
 
     @property
     def load(self) -> float:

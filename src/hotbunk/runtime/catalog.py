@@ -41,10 +41,9 @@ class Truth:
 class Entry:
     """A served model.
 
-    ``best`` is where it goes if the whole budget can be had, ``placement`` where it shall go now; ``came`` and ``left``
-    say when it was last sent in and out, ``sent`` to which placement; ``fresh``: from nothing, which is no resize;
-    ``emptied``: a sequence has been suspended since it was last sent out. ``rungs`` are smaller placements, most first,
-    at which it may stand beside others. ``refused`` are the bytes of the placement for which there was no memory
+    ``best`` is where it goes if the whole budget can be had, ``placement`` where it shall go now; ``came`` says when it
+    was last sent in and when it stood, ``sent`` to which placement. ``rungs`` are smaller placements, most first, at
+    which it may stand beside others. ``refused`` are the bytes of the placement for which there was no memory
     the last time (0: of none), ``excess`` those by which it has taken more than foretold at the most, ``foretold``
     what the worker says of each form without them, ``short`` since when not even its smallest placement fits.
     ``cramped``: it stands as it was offered, which was not its best.
@@ -68,9 +67,6 @@ class Entry:
     problem: str | None = None
     failures: int = 0
     came: tuple[float, float] | None = None
-    left: float = 0.0
-    fresh: bool = False
-    emptied: bool = False
     counts: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -83,6 +79,12 @@ class Entry:
         """The worker has foretold what ``placement`` takes: that is where the model shall go."""
         self.best = self.placement = self.weighed(placement)
         self.costs = MoveCosts(placement, costs)
+
+    @property
+    def bounds(self) -> MoveCosts:
+        """Those on its moves; what is served has been priced."""
+        assert self.costs
+        return self.costs
 
     @property
     def offers(self) -> tuple[Placement, ...]:
@@ -120,8 +122,7 @@ class Entry:
 
     def added(self, now: float) -> Added:
         """The event that makes it known to the scheduler."""
-        assert self.costs
-        served, bounds, places = self.served, self.costs, self.offers
+        served, bounds, places = self.served, self.bounds, self.offers
         known = tuple(rates(bounds.costs, place) for place in places) if bounds.costs else ()
         keep = served.priority, served.keep_resident
         return Added(now, served.id, places, bounds.load, bounds.leave, *keep, known, served.promise)

@@ -240,7 +240,7 @@ class Driver:
             job.suspended()
             entry = self.entries[job.job.model]
             entry.counts["suspends"] += 1
-            entry.emptied = True
+            entry.bounds.suspended()
             self._carried("suspend", report)
             self._tell(events.Suspended(monotonic(), job.job.model, report.sequence, len(job.generated)))
 

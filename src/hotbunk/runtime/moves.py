@@ -47,13 +47,15 @@ class Moves:
         entry, now, spare = self._entries[action.model], monotonic(), max(0, self._snapshot().free)
         match action:
             case actions.Load():
-                entry.came, entry.sent, entry.fresh = (now, now), action.placement, True
+                entry.came, entry.sent = (now, now), action.placement
+                entry.bounds.comes(now)
                 self._send(wire.Load(action.model, action.placement, spare))
             case actions.Resize():
-                entry.came, entry.sent, entry.fresh = (now, now), action.placement, False
+                entry.came, entry.sent = (now, now), action.placement
+                entry.bounds.comes(now, resized=True)
                 self._send(wire.Resize(action.model, action.placement, spare))
             case actions.Unload():
-                entry.left, entry.emptied = now, False
+                entry.bounds.goes(now)
                 self._send(wire.Unload(action.model, spare + self._snapshot().models[action.model].bytes))
 
     def loaded(self, report: wire.Loaded) -> None:
@@ -67,9 +69,7 @@ class Moves:
         cost = {"seconds": report.seconds, "bytes": report.moved, "steps": report.steps}
         self._journal.moved(report.model, "load", "resize", **cost, pinned=report.pinned, driver=report.driver)
         self._weigh(entry, report)
-        whole = form(report.placement) == form(entry.placement)
-        if entry.costs and entry.fresh and whole:  # less of it, or a part of the way, says nothing of the bound
-            entry.costs.came(now - begin, report.pinned)
+        entry.bounds.came(now, form(report.placement) == form(entry.placement), report.pinned)
         self._tell(events.Loaded(now, report.model, report.placement, report.device, _bounds(entry)))
         self._memory.loaded(entry, report)
         self._orders.moved(report.model, report.placement)
@@ -82,8 +82,7 @@ class Moves:
             return  # what was left of a failed load has been cleared away
         entry.counts["unloads"] += 1
         self._journal.moved(report.model, "unload", seconds=report.seconds, bytes=report.freed)
-        if entry.costs and entry.emptied:  # an idle one says nothing of the bound
-            entry.costs.left(now - entry.left)
+        entry.bounds.left(now)
         self._tell(events.Unloaded(now, report.model, _bounds(entry)))
         if self._orders.moved(report.model, None):
             self._send(wire.Trim(0))  # who unloads by hand wants the memory
@@ -122,5 +121,5 @@ class Moves:
             self._tell(entry.added(monotonic()))
 
 
-def _bounds(entry: Entry) -> tuple[float, float] | None:
-    return (entry.costs.load, entry.costs.leave) if entry.costs else None
+def _bounds(entry: Entry) -> tuple[float, float]:
+    return entry.bounds.load, entry.bounds.leave

@@ -57,21 +57,22 @@ class Subject:
 
 @dataclass(slots=True)
 class _Times:
-    """What a model's moves have cost, and since when one is under way.
-
-    ``fresh``: its coming was a load, and no resize; ``emptied``: a sequence was suspended since it began to leave.
-    """
+    """What a model's moves have cost, and its ``stay`` on the device: when it began and it was ready, and where."""
 
     costs: MoveCosts
     foretold: tuple[float, float] | None
-    since: float = 0.0
-    fresh: bool = False
-    emptied: bool = False
-    stay: tuple[float, float, Placement] | None = None  # began, ready, where
+    stay: tuple[float, float, Placement] | None = None
 
-    def begin(self, now: float, where: Placement, fresh: bool) -> None:
+    def comes(self, now: float, where: Placement, resized: bool = False) -> None:
         """It is on its way there."""
-        self.since, self.stay, self.fresh = now, (now, nan, where), fresh
+        self.costs.comes(now, resized)
+        self.stay = now, nan, where
+
+    def came(self, now: float, where: Placement, pinned: bool) -> None:
+        """It stands there."""
+        self.costs.came(now, where == self.costs.placement, pinned)
+        assert self.stay
+        self.stay = self.stay[0], now, where
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -216,18 +217,15 @@ class Simulation:
                 self._finished(at, number)
             case Loaded(_, model, placement, device, _, pinned):
                 times = self._times[model]
-                if times.fresh and placement == times.costs.placement:  # less of it says nothing of the bound
-                    times.costs.came(at - times.since, pinned)
-                times.stay = (times.since, at, placement)
+                times.came(at, placement, pinned)
                 event = events.Loaded(event.now, model, placement, device, times.bounds)
             case events.Unloaded(_, model):
                 times = self._times[model]
-                if times.emptied:
-                    times.costs.left(at - times.since)
+                times.costs.left(at)
                 self._left(model, times, at)
                 event = events.Unloaded(event.now, model, times.bounds)
             case events.Suspended(_, model, number):
-                self._times[model].emptied = True
+                self._times[model].costs.suspended()
                 self.record.preemptions[number] += 1
         self._tell(event)
 
@@ -270,10 +268,10 @@ class Simulation:
             case actions.Start(_, _, sequence):
                 self.record.started[sequence] = now
             case actions.Load(model, _, placement):
-                self._times[model].begin(now, placement, fresh=True)
+                self._times[model].comes(now, placement)
             case actions.Resize(model, _, placement):
                 self._left(model, self._times[model], now)
-                self._times[model].begin(now, placement, fresh=False)
+                self._times[model].comes(now, placement, resized=True)
             case actions.Unload(model):
-                self._times[model].since, self._times[model].emptied = now, False
+                self._times[model].costs.goes(now)
         self._device.order(now + self._delays.hop, action)
