@@ -26,12 +26,12 @@ from shaped import write_all
 
 from hotbunk.cli.bench.rival import find, llama_server
 from hotbunk.costs.record import Kind
-from hotbunk.errors import EngineError
+from hotbunk.errors import EngineError, HotbunkError
 from hotbunk.llama.gguf import read
 from hotbunk.measure.probes import Probes
 from hotbunk.measure.wire import Died, prompt, worker
 from hotbunk.study.shapes import named
-from hotbunk.worker.process import environment
+from hotbunk.worker.life import environment
 
 SHORT = 64
 """Tokens behind the steps that are timed: with prompts of one token nothing is evaluated between them."""
@@ -39,6 +39,7 @@ SPARE = 1.11
 """Tokens of context for each of those that a sequence has."""
 LEAST, MORE = 60, 8
 """Tokens of the shortest answer that llama-server is asked for, and by how many the next is longer."""
+DISABLED = "GGML_CUDA_DISABLE_GRAPHS"
 APART = 0.13
 """Seconds between requests: about what their prompts take."""
 
@@ -46,6 +47,7 @@ APART = 0.13
 def main() -> int:
     """Try with CUDA graphs and without."""
     given = _arguments()
+    peer = find(given.server) if given.server else None
     report = Report(given.out)
     with tempfile.TemporaryDirectory(prefix="hotbunk-graphs-", dir=given.folder) as folder:
         file = Path(folder) / f"{given.shape}.gguf"
@@ -53,8 +55,8 @@ def main() -> int:
         for graphs in (True, False):
             report.title(f"{given.shape}, {'with' if graphs else 'without'} CUDA graphs")
             _ours(report, given, file, graphs)
-            if given.server:
-                _theirs(report, given, file, graphs)
+            if peer:
+                _theirs(report, given, file, peer, graphs)
     return int(report.failed > 0)
 
 
@@ -79,7 +81,7 @@ def _ours(report: Report, given: argparse.Namespace, file: Path, graphs: bool) -
     report.row("hotbunk's worker", f"outlived {passes} passes", ok=None if graphs else True)
 
 
-def _theirs(report: Report, given: argparse.Namespace, file: Path, graphs: bool) -> None:
+def _theirs(report: Report, given: argparse.Namespace, file: Path, peer: Path, graphs: bool) -> None:
     rounds, options = 0, ["-m", str(file), "-ngl", "99", "-fa", "on"]
     context = int(SPARE * given.tokens)
 
@@ -90,20 +92,20 @@ def _theirs(report: Report, given: argparse.Namespace, file: Path, graphs: bool)
         answer = {"n_predict": LEAST + MORE * number, "ignore_eos": True, "cache_prompt": False, "temperature": 0}
         server.post("/completion", {"prompt": tokens, **answer})
 
-    try:
-        with (
-            _surroundings(graphs),
-            llama_server(find(given.server), context, given.sequences, given.threads, *options) as server,
-            ThreadPoolExecutor(given.sequences) as pool,
-        ):
-            end = monotonic() + given.seconds
+    with (
+        _surroundings(graphs),
+        llama_server(peer, context, given.sequences, given.threads, *options) as server,
+        ThreadPoolExecutor(given.sequences) as pool,
+    ):
+        end = monotonic() + given.seconds
+        try:
             while monotonic() < end:
                 list(pool.map(ask, range(given.sequences)))
                 rounds += 1
-    except EngineError as error:
-        report.say(str(error))
-        report.row("llama-server", f"died in round {rounds + 1}", ok=None if graphs else False)
-        return
+        except EngineError as error:
+            report.say(str(error))
+            report.row("llama-server", f"died in round {rounds + 1}", ok=None if graphs else False)
+            return
     report.row("llama-server", f"outlived {rounds} rounds", ok=None if graphs else True)
 
 
@@ -131,8 +133,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--server", help="llama-server[=PATH]: try that, too")
     parser.add_argument("--folder", type=Path, help="where to write the model")
     parser.add_argument("--out", type=Path, help="a file for what is found")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if DISABLED in os.environ:
+        parser.error(f"{DISABLED} is set, so there would be no CUDA graphs at all; unset it")
+    return arguments
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except HotbunkError as error:
+        sys.exit(f"graphs.py: {error}")

@@ -10,27 +10,28 @@ import pytest
 from hotbunk.config import Config, DeviceConfig
 from hotbunk.errors import ConfigError, EngineError
 from hotbunk.measure.wire import Died, worker
-from hotbunk.runtime import Runtime
+from hotbunk.runtime import Runtime, process
 from hotbunk.runtime.process import DeviceFailed, Shares, Worker, WorkerLost, lines
 from tests.runtime.rig import refusal, settings
 
 SAYS = """#!/bin/sh
 echo "worker WARNING CUDA error: {error}" >&2
-for call in $(seq 50); do echo "/lib/libggml-base.so.0(+0x3293b)" >&2; done
-kill -{signal} $$
+for call in $(seq 50); do echo "/lib/libggml-base.so.0(ggml_abort+0x15b)[0x7fbcc6715f9b]" >&2; done
+{then}
 """
-"""A worker that goes as libggml's do: it says why, traces its calls, and aborts."""
+"""A worker that ends as libggml ends it: it says why, traces its calls, and aborts."""
+ABORT, HANG = "kill -ABRT $$", "exec sleep 60"
 
 
-def start(folder: Path, monkeypatch: pytest.MonkeyPatch, error: str, signal: str) -> Exception:
+def start(folder: Path, monkeypatch: pytest.MonkeyPatch, error: str, then: str = ABORT) -> Exception:
     """What comes of starting such a worker."""
     script = folder / "python"
-    script.write_text(SAYS.format(error=error, signal=signal))
+    script.write_text(SAYS.format(error=error, then=then))
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
 
     async def test() -> Exception:
-        worker = Worker(DeviceConfig(name="cpu"), Shares(None, None, 0), folder, 60.0)
+        worker = Worker(DeviceConfig(name="cpu"), Shares(None, None, 0), folder, 60.0, graphs=True)
         try:
             return await refusal(worker.start())
         finally:
@@ -40,7 +41,7 @@ def start(folder: Path, monkeypatch: pytest.MonkeyPatch, error: str, signal: str
 
 
 def test_what_a_gpu_failed_of_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = start(tmp_path, monkeypatch, "an illegal instruction was encountered", "ABRT")
+    lost = start(tmp_path, monkeypatch, "an illegal instruction was encountered")
     assert isinstance(lost, DeviceFailed)
     assert str(lost).endswith("exited with status -6: CUDA error: an illegal instruction was encountered")
     with pytest.raises(Died, match="ended with status -6: CUDA error: an illegal instruction") as died, worker("cpu"):
@@ -48,10 +49,21 @@ def test_what_a_gpu_failed_of_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     assert died.value.failed
 
 
+def test_one_that_hangs_over_it_has_failed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(process, "hung", lambda *_: "hung over it" if "launch failure" in caplog.text else "")
+    lost = start(tmp_path, monkeypatch, "unspecified launch failure", HANG)
+    assert isinstance(lost, DeviceFailed)
+    assert str(lost) == "the worker of cpu hung over it: CUDA error: unspecified launch failure"
+
+
 def test_a_gpu_without_memory_has_not_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = start(tmp_path, monkeypatch, "out of memory", "ABRT")
+    lost = start(tmp_path, monkeypatch, "out of memory")
     assert isinstance(lost, WorkerLost)
     assert not isinstance(lost, DeviceFailed)
+    assert str(lost).endswith("exited with status -6: worker WARNING CUDA error: out of memory")
     with pytest.raises(Died, match="ended with status -6; its last") as died, worker("cpu"):
         pass
     assert not died.value.failed

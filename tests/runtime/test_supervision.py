@@ -150,6 +150,7 @@ def test_after_a_failure_of_its_gpu_a_worker_does_without_cuda_graphs(
             await until(partial(replaced, runtime, count))
         assert [life.graphs for life in device.lives] == [True, True, False, False]
         assert "an illegal instruction; starting another without CUDA graphs" in caplog.messages
+        assert not shown(runtime)["graphs"]
 
     serve(smollm2, gemma3, device, test)
 

@@ -20,7 +20,7 @@ from hotbunk.measure.words import Words
 from hotbunk.placement import Placement
 from hotbunk.sampling import Sampling
 from hotbunk.worker.hang import hung
-from hotbunk.worker.process import environment
+from hotbunk.worker.life import environment
 from hotbunk.worker.protocol import (
     Beat,
     Cancel,
@@ -84,7 +84,7 @@ class Died(EngineError):
     """The worker's process ended by itself.
 
     Attributes:
-        failed: whether since what its GPU was to do had failed; another had better do without CUDA graphs.
+        failed: whether because what its GPU was to do had failed; another had better do without CUDA graphs.
     """
 
     def __init__(self, status: int, failure: str = "") -> None:

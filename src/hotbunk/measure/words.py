@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from threading import Thread
 
-from hotbunk.worker.process import failure
+from hotbunk.worker.life import failure
 
 __all__ = ["Words"]
 

@@ -21,7 +21,7 @@ import zmq.asyncio
 from hotbunk.config import Config, DeviceConfig
 from hotbunk.errors import ConfigError, HotbunkError
 from hotbunk.worker.hang import hung
-from hotbunk.worker.process import environment, failure
+from hotbunk.worker.life import environment, failure, traced
 from hotbunk.worker.protocol import Beat, Command, Hello, Report, Shutdown, address, decode_report, encode
 
 log = logging.getLogger("hotbunk.runtime")
@@ -35,7 +35,7 @@ class WorkerLost(HotbunkError):
 
 
 class DeviceFailed(WorkerLost):
-    """It died since what its GPU was to do had failed."""
+    """It ended because what its GPU was to do had failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Shares:
 class Worker:
     """One life of a worker process. Use ``start``; ``beat`` is the last sign of life, ``hello`` the first."""
 
-    def __init__(self, device: DeviceConfig, shares: Shares, spill: Path, hang: float, graphs: bool = True) -> None:
+    def __init__(self, device: DeviceConfig, shares: Shares, spill: Path, hang: float, graphs: bool) -> None:
         """Prepare one.
 
         Args:
@@ -75,7 +75,7 @@ class Worker:
             hang: seconds that one operation may last.
             graphs: whether it may record CUDA graphs.
         """
-        self._device, self._shares, self._spill, self._hang, self._graphs = device, shares, spill, hang, graphs
+        self._device, self._shares, self._spill, self._hang, self.graphs = device, shares, spill, hang, graphs
         self._folder: Path | None = None
         self._context = zmq.asyncio.Context()
         self._socket = self._context.socket(zmq.PAIR)
@@ -83,7 +83,7 @@ class Worker:
         self._socket.linger = 0
         self._process: asyncio.subprocess.Process | None = None
         self._words: deque[str] = deque(maxlen=20)
-        self._failure = ""  # libggml traces its calls after it has said why it ends
+        self._failure = ""
         self._tasks: list[asyncio.Task[None]] = []
         self._heard = monotonic()
         self.hello: Hello | None = None
@@ -109,7 +109,7 @@ class Worker:
         options += ["--threads", str(self._device.threads)] if self._device.threads else []
         command = [sys.executable, "-m", "hotbunk.worker", *options]
         pipe = asyncio.subprocess.PIPE
-        how = environment(os.environ, self._graphs)
+        how = environment(os.environ, self.graphs)
         self._process = await asyncio.create_subprocess_exec(*command, stderr=pipe, env=how)
         self._tasks.append(asyncio.create_task(self._listen(self._process)))
         self._heard = monotonic()
@@ -147,20 +147,24 @@ class Worker:
         assert process is not None
         if process.returncode is not None:
             await asyncio.gather(*self._tasks)  # its last words
-            said = f": {self._failure or self._words[-1]}" if self._words else ""
+            last = self._words[-1] if self._words else ""
             if process.returncode == 2 and self.hello is None:
-                raise ConfigError(self._words[-1].removeprefix("hotbunk.worker: ") if self._words else "no device")
-            lost = DeviceFailed if self._failure else WorkerLost
-            raise lost(f"the worker of {self._device.name} exited with status {process.returncode}{said}")
+                raise ConfigError(last.removeprefix("hotbunk.worker: ") or "no device")
+            raise self._lost(f"exited with status {process.returncode}", self._failure or last)
         if why := hung(self.beat, monotonic() - self._heard, self._hang):
             process.kill()
-            raise WorkerLost(f"the worker of {self._device.name} {why}")
+            raise self._lost(why, self._failure)
+
+    def _lost(self, how: str, said: str) -> WorkerLost:
+        kind = DeviceFailed if self._failure else WorkerLost
+        return kind(f"the worker of {self._device.name} {how}{said and f': {said}'}")
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None
         async for text in lines(process.stderr):
-            self._words.append(text)
             self._failure = self._failure or failure(text)
+            if not traced(text):
+                self._words.append(text)
             log.info("worker of %s: %s", self._device.name, text)
 
     async def close(self) -> None:

@@ -166,7 +166,7 @@ class Supervisor:
                 return
             except Exception as error:  # the system's too: it may be out of processes or of memory, but not for ever
                 log.error("no new worker yet: %s", error, exc_info=not isinstance(error, HotbunkError | OSError))
-                self._drop(WorkerLost(str(error)))
+                self._drop(error if isinstance(error, WorkerLost) else WorkerLost(str(error)))
                 self._failed(error)
             await asyncio.sleep(pause := min(SLOWEST, 2 * pause))
 

@@ -17,7 +17,10 @@ _UNKNOWN = Hello("", "", 0, 0, 0, "", False)
 def device(
     spec: str, worker: Worker, restarts: int, snapshot: Snapshot, headroom: Headroom | None, tally: Tally
 ) -> dict[str, Any]:
-    """The device and its worker; ``free`` and ``foreign`` are None where the driver does not tell."""
+    """The device and its worker; ``free`` and ``foreign`` are None where the driver does not tell.
+
+    ``graphs``: whether the worker may record CUDA graphs.
+    """
     hello, beat = worker.hello or _UNKNOWN, worker.beat or _SILENT
     return {
         # to its worker every RPC device is the first one
@@ -27,6 +30,7 @@ def device(
         "up": snapshot.up,
         "pid": worker.pid,
         "restarts": restarts,
+        "graphs": worker.graphs,
         "threads": hello.threads,
         "moves_live": hello.moves,
         "budget": snapshot.budget,

@@ -1,8 +1,8 @@
-"""What a worker's process is started with, and what its last words tell."""
+"""What a worker's process begins with, and what its last words tell."""
 
 import pytest
 
-from hotbunk.worker.process import environment, failure
+from hotbunk.worker.life import environment, failure, traced
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,29 @@ def test_cuda_graphs_are_left_to_the_user_or_off() -> None:
         ("ROCm error: unspecified launch failure", "ROCm error: unspecified launch failure"),
         ("worker WARNING CUDA error: out of memory", ""),
         ("worker WARNING CUDA error: the resource allocation failed", ""),
+        ("worker WARNING CUDA error: CUBLAS_STATUS_ALLOC_FAILED", ""),
+        ("worker WARNING CUDA error: the library was not initialized", ""),
+        (
+            "CUDA error: the GPU program failed to execute",
+            "CUDA error: the GPU program failed to execute",
+        ),
         ("/src/ggml/src/ggml-cuda/ggml-cuda.cu:109: CUDA error", ""),
         ("hotbunk.worker: no device CUDA7", ""),
     ],
 )
 def test_a_gpu_that_failed_is_told_from_one_that_is_full(line: str, said: str) -> None:
     assert failure(line) == said
+
+
+@pytest.mark.parametrize(
+    ("line", "call"),
+    [
+        ("/lib/libggml-base.so.0(+0x3293b)[0x7fbcc671593b]", True),
+        ("/lib/libggml-cuda.so.0(_Z15ggml_cuda_errorPKcS0_S0_iS0_+0xb7)[0x7fbcc3763c97]\n", True),
+        ("/opt/bin/python3[0x5d33dc]", True),
+        ("/src/ggml/src/ggml.c:109: GGML_ASSERT(ne[0] > 0) failed", False),
+        ("hotbunk.worker: no device CUDA7", False),
+    ],
+)
+def test_calls_that_are_traced_are_no_last_words(line: str, call: bool) -> None:
+    assert traced(line) is call
