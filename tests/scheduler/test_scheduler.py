@@ -3,6 +3,7 @@
 import pytest
 
 from hotbunk.costs.rates import Rates
+from hotbunk.placement import Placement
 from hotbunk.scheduler import Bound, Phase, Scheduler, actions, events, scheduler
 from hotbunk.scheduler.ledger import IllegalAction
 from hotbunk.scheduler.policies import Fifo, Verdict
@@ -60,6 +61,26 @@ LEARNT = events.Added(3.0, "m", OFFERS, 1.0, 0.1, rates=(Rates(step=0.03), Rates
 @pytest.mark.parametrize("then", [(), (STANDS,), (STANDS, LEARNT), (LEARNT,), (events.Wanted(2.0, "m"),)])
 def test_what_an_administrator_ordered_comes_before_what_is_offered(then: tuple[events.Event, ...]) -> None:
     assert _with_an_order(*then).placements == (ORDERED, *OFFERS)
+
+
+STOOD = events.Loaded(1.5, "m", WHOLE, WHOLE.device)
+
+
+@pytest.mark.parametrize(
+    ("free", "form", "then"),
+    [(10, ORDERED, (ORDERED, *OFFERS)), (10, WHOLE, OFFERS), (8, placement(9, layers=11), OFFERS)],
+    ids=["smaller", "as it is offered", "too large"],
+)
+def test_an_order_for_one_that_stands_holds_if_it_is_obeyed(
+    free: int, form: Placement, then: tuple[Placement, ...]
+) -> None:
+    made = Scheduler(free, Fifo(Bound(60.0)))
+    made.handle(events.Added(0.0, "m", OFFERS, 1.0, 0.1))
+    made.handle(events.Submitted(1.0, "m", 1))
+    made.handle(STOOD)
+    moved = made.handle(events.Wanted(2.0, "m", form))
+    assert made.snapshot.models["m"].placements == then
+    assert [type(action) for action in moved] == [actions.Resize] * (form.device.total <= free)
 
 
 def test_costs_that_are_learnt_stay_beside_their_placements() -> None:

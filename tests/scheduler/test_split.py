@@ -57,6 +57,18 @@ def test_a_split_that_breaks_a_promise_is_none(slow: Rates) -> None:
     assert ("Load", "b", 5) not in moved(made)
 
 
+def test_fewer_layers_that_an_administrator_ordered_are_not_given_back() -> None:
+    made = device(load=0.1)
+    made.arrive(0.0, "a", 1.0)
+    made.at(5.0, lambda: made.tell(events.Wanted(5.0, "a", placement(5, 2, layers=5))))
+    made.arrive(10.0, "a", 30.0)
+    made.run(until=60.0)
+    assert moved(made) == [("Load", "a", 10), ("Resize", "a", 5)]
+    made.at(70.0, lambda: made.tell(events.Wanted(70.0, "a", placement(10, 2))))
+    made.run(until=80.0)
+    assert moved(made)[2:] == [("Resize", "a", 10)]
+
+
 def test_what_is_not_known_is_not_split() -> None:
     made = Device(Scheduler(15, Priced(Bound(60.0))))
     for name in "ab":

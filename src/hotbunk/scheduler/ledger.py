@@ -48,7 +48,12 @@ def _observed(snapshot: Snapshot, event: events.Event) -> Snapshot:
         case events.Removed():
             return snapshot.but(now=now, models={k: m for k, m in snapshot.models.items() if k != event.model})
     model = snapshot.models.get(getattr(event, "model", ""))
-    return snapshot.put(_changed(model, event, now), now=now) if model else snapshot.at(now)
+    if model is None:
+        return snapshot.at(now)
+    match event:
+        case events.Wanted(placement=Placement() as ordered) if not model.resident or snapshot.could(model, ordered):
+            model = _ordered(model, ordered)
+    return snapshot.put(_changed(model, event, now), now=now)
 
 
 def _added(snapshot: Snapshot, event: events.Added) -> Model:
@@ -85,14 +90,16 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
         case events.Dismissed():
             return (model if model.resident else _offered(model)).but(wanted=None)
         case events.Wanted() if not model.resident:
-            return (_ordered(model, event.placement) if event.placement else model).but(wanted=now)
+            return model.but(wanted=now)
         case _:
             return model
 
 
 def _ordered(model: Model, placement: Placement) -> Model:
-    """With a placement that an administrator has ordered, before all that it is offered."""
+    """With a placement that an administrator has ordered before all that it is offered, unless that is the first."""
     offers = model.offers or model.placements
+    if placement == offers[0]:
+        return _offered(model)
     return _placed(model, tuple(dict.fromkeys((placement, *offers))), offers)
 
 
@@ -191,8 +198,7 @@ def carry_out(snapshot: Snapshot, action: actions.Decision, over: float, least: 
             began = {"phase": Phase.LOADING, "placement": action.placement, "since": snapshot.now}
             model = model.but(**began, over=over, least=least)
         case actions.Resize():
-            _demand(model.phase is Phase.READY, action)
-            _demand(action.placement.device.total <= snapshot.free + model.bytes, action)
+            _demand(snapshot.could(model, action.placement), action)
             larger = max(action.placement, model.placement or action.placement, key=lambda p: p.device.total)
             yields = larger.device.total - action.placement.device.total
             model = model.but(phase=Phase.RESIZING, placement=larger, yields=yields, over=over, least=least)

@@ -68,7 +68,6 @@ class Scheduler:
             case events.Dismissed() if model and model.phase is Phase.READY:
                 why = "an administrator's order"
                 return [*(actions.Suspend(model.id, why, s.id) for s in model.running), actions.Unload(model.id, why)]
-            case events.Wanted() if model and model.phase is Phase.READY and event.placement:
-                if event.placement.device.total <= self.snapshot.free + model.bytes:
-                    return [actions.Resize(model.id, event.why, event.placement)]
+            case events.Wanted() if model and event.placement and self.snapshot.could(model, event.placement):
+                return [actions.Resize(model.id, event.why, event.placement)]
         return []

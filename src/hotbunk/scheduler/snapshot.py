@@ -284,6 +284,10 @@ class Snapshot(Value):
         """Bytes of the budget that a load may take at once; negative when the budget has just fallen."""
         return self.budget - self.used
 
+    def could(self, model: Model, placement: Placement) -> bool:
+        """Whether a model that stands could be resized to a placement now."""
+        return model.phase is Phase.READY and placement.device.total <= self.free + model.bytes
+
     @lazy
     def coming(self) -> int:
         """Bytes that those who leave, or become smaller, give back."""
