@@ -19,7 +19,7 @@ from hotbunk.costs.roofline import Roofline, Side
 from hotbunk.costs.store import Store
 from hotbunk.llama.gguf import read
 from hotbunk.measure import machine as measured
-from hotbunk.measure.wire import Wire
+from hotbunk.measure.wire import Died, Wire
 from hotbunk.placement import Placement
 
 SIDE = Side({"F16": 1e10, "Q4_K": 8e9}, {"F16": 3e10, "Q4_K": 4e10}, 5e9, 1e-6, 1e-5)
@@ -94,6 +94,26 @@ def test_a_worker_that_dies_is_replaced_once(
     told = capsys.readouterr().err
     assert "the worker ended with status -9; its last words are above; going on with another one" in told
     assert re.search(r"[1-9]\d* measurements", told)
+
+
+@pytest.mark.usefixtures("ticking")
+def test_after_a_failure_of_the_gpu_another_worker_does_without_cuda_graphs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], smollm2: Path, tmp_path: Path
+) -> None:
+    without = list[bool]()
+
+    def failing(wire: Wire, *_: object) -> dict[str, object]:
+        assert wire.process
+        without.append(b"GGML_CUDA_DISABLE_GRAPHS=1" in Path(f"/proc/{wire.process.pid}/environ").read_bytes())
+        if not without[-1]:
+            raise Died(-6, "CUDA error: an illegal instruction was encountered")
+        return {}
+
+    monkeypatch.setattr(session, "fill", failing)
+    arguments = str(smollm2), "--store", str(tmp_path / "costs.sqlite"), "--time-budget", "4s", *SMALL
+    assert run(monkeypatch, *arguments) == 0
+    assert without == [False, True]
+    assert "going on with another one without CUDA graphs" in capsys.readouterr().err
 
 
 def test_a_break_keeps_what_was_measured(smollm2: Path, tmp_path: Path, environment: dict[str, str]) -> None:
