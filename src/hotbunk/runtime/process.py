@@ -21,7 +21,7 @@ import zmq.asyncio
 from hotbunk.config import Config, DeviceConfig
 from hotbunk.errors import ConfigError, HotbunkError
 from hotbunk.worker.hang import hung
-from hotbunk.worker.life import environment, failure, traced
+from hotbunk.worker.life import environment, failure
 from hotbunk.worker.protocol import Beat, Command, Hello, Report, Shutdown, address, decode_report, encode
 
 log = logging.getLogger("hotbunk.runtime")
@@ -163,8 +163,7 @@ class Worker:
         assert process.stderr is not None
         async for text in lines(process.stderr):
             self._failure = self._failure or failure(text)
-            if not traced(text):
-                self._words.append(text)
+            self._words.append(text)
             log.info("worker of %s: %s", self._device.name, text)
 
     async def close(self) -> None:

@@ -5,25 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-__all__ = ["environment", "failure", "traced"]
+__all__ = ["environment", "failure"]
 
 # as libggml says it, by the name of the GPU's platform; what has run out of memory has not failed, and cuBLAS, which
 # takes some when it begins, says then that it has not
 _MEMORY = "out of memory|the resource allocation failed|the library was not initialized|CUBLAS_STATUS_(ALLOC|NOT_INIT)"
 _FAILED = re.compile(rf"(?:CUDA|ROCm|MUSA) error: (?!{_MEMORY}).+")
-_CALL = re.compile(r"/\S+\[0x[0-9a-f]+\]")
 
 
 def environment(given: Mapping[str, str], graphs: bool = True) -> dict[str, str]:
-    """What a worker's environment is: ours, and huge pages for large blocks, unless the user has said otherwise.
+    """What a worker's environment is: ours, with what follows, unless the user has said otherwise.
 
-    A KV cache in host memory is zeroed before use, which takes several times as long in pages of 4 KiB. Without
-    ``graphs`` libggml gives a GPU its kernels one by one instead of recording them as a CUDA graph, which takes up to a
-    sixth longer.
+    Large blocks get huge pages: a KV cache in host memory is zeroed before use, which takes several times as long in
+    pages of 4 KiB. Where libggml ends the process, why is its last word: it would trace its calls after that, for
+    seconds, with a debugger if there is one. Without ``graphs`` libggml gives a GPU its kernels one by one instead of
+    recording them as a CUDA graph, which takes up to a sixth longer.
     """
     made, setting, tunables = dict(given), "glibc.malloc.hugetlb", given.get("GLIBC_TUNABLES", "")
     if setting not in tunables:
         made["GLIBC_TUNABLES"] = ":".join(filter(None, (tunables, f"{setting}=1")))
+    made.setdefault("GGML_NO_BACKTRACE", "1")
     if not graphs:
         made["GGML_CUDA_DISABLE_GRAPHS"] = "1"
     return made
@@ -36,8 +37,3 @@ def failure(line: str) -> str:
     """
     found = _FAILED.search(line)
     return found[0].strip() if found else ""
-
-
-def traced(line: str) -> bool:
-    """Whether a line is one of the calls that libggml traces after it has said why it ends the process."""
-    return _CALL.fullmatch(line.strip()) is not None
