@@ -134,6 +134,7 @@ class Fake:
     async def load(self, model: str, layers: int | None) -> dict[str, Any]:
         if layers == 99:
             raise EngineError("no room for 99 layers")
+        model = self.resolve(model).id
         self.moves.append(("load", model, layers))
         return {"model": model, "layers": layers}
 

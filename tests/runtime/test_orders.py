@@ -128,6 +128,18 @@ def test_a_form_that_was_ordered_is_lost_with_the_worker(smollm2: Path, gemma3: 
     serve(smollm2, gemma3, device, test)
 
 
+def test_one_that_is_kept_resident_is_not_unloaded_by_hand(smollm2: Path, gemma3: Path, device: Device) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        await until(lambda: state(runtime) == "ready")
+        error = await refusal(runtime.unload("small"))
+        assert isinstance(error, BadRequest)
+        assert str(error) == "small is kept resident (keep_resident), so it would come back at once"
+        assert state(runtime) == "ready"
+
+    models = {"small": {"path": smollm2, "keep_resident": True}, "large": {"path": gemma3}}
+    serve(smollm2, gemma3, device, test, models=models)
+
+
 def test_another_form_that_finds_no_room_is_refused(smollm2: Path, gemma3: Path, device: Device) -> None:
     async def test(runtime: Runtime, device: Device) -> None:
         await runtime.load("large", None)

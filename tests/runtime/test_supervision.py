@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hotbunk.errors import ConfigError, EngineError
+from hotbunk.errors import ConfigError, EngineError, UnusableModel
 from hotbunk.gateway.metrics import Metrics
 from hotbunk.runtime import Runtime, supervisor
 from hotbunk.runtime.driver import Driver
@@ -24,11 +24,16 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "SLOWEST", 0.0)
 
 
+def replaced(runtime: Runtime, count: int) -> bool:
+    """Whether so many workers have been replaced, and the last is up."""
+    return bool(shown(runtime)["restarts"] == count and shown(runtime)["up"])
+
+
 @pytest.mark.parametrize(
     ("how", "said", "restarts"),
     [
         ("gone", "a new worker could not open it: no such file", 1),
-        ("deadly", "could not be loaded 3 times: the worker was lost while it opened the file", 4),
+        ("deadly", "3 workers were lost while they opened its file; to try again, load it by hand", 4),
     ],
 )
 def test_a_model_that_cannot_be_opened_again_leaves_the_others(
@@ -50,6 +55,72 @@ def test_a_model_that_cannot_be_opened_again_leaves_the_others(
         assert shown(runtime)["restarts"] == restarts
 
     serve(smollm2, gemma3, device, test)
+
+
+class Once(set[str]):
+    """Models of which each that is looked for is found once."""
+
+    def __contains__(self, model: object) -> bool:
+        there = super().__contains__(model)
+        self.discard(str(model))
+        return there
+
+
+def test_workers_that_are_lost_over_a_file_now_and_then_do_not_condemn_it(
+    smollm2: Path, gemma3: Path, device: Device
+) -> None:
+    device.deadly = Once()
+
+    async def test(runtime: Runtime, device: Device) -> None:
+        for times in range(1, 6):
+            device.deadly.add("large")
+            device.worker.die()
+            await until(partial(replaced, runtime, 2 * times))
+        assert model(runtime, "large")["problem"] is None
+
+    serve(smollm2, gemma3, device, test)
+
+
+@pytest.mark.parametrize("how", ["gone", "deadly"])
+def test_a_model_that_was_given_up_is_served_again_once_it_is_loaded_by_hand(
+    smollm2: Path, gemma3: Path, device: Device, how: str
+) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        getattr(device, how).add("large")
+        device.worker.die()
+        await until(lambda: bool(model(runtime, "large")["problem"] and shown(runtime)["up"]))
+        with pytest.raises(UnusableModel, match="to try again, load it by hand"):
+            runtime.submit(job("large", 5))
+        if how == "gone":
+            error = await refusal(runtime.load("large", None))
+            assert isinstance(error, UnusableModel)
+            assert str(error) == "large still cannot be served: no such file"
+        getattr(device, how).clear()
+        assert (await runtime.load("large", None))["state"] == "ready"
+        answer = asyncio.create_task(finish(runtime.submit(job("large", 5))))
+        await until(lambda: bool(device.worker.running.get("large")))
+        device.worker.finish()
+        await answer
+
+    serve(smollm2, gemma3, device, test)
+
+
+def test_nobody_goes_on_with_another_file_than_before(
+    smollm2: Path, gemma3: Path, device: Device, tmp_path: Path
+) -> None:
+    file = tmp_path / "small.gguf"
+    file.symlink_to(smollm2)
+
+    async def test(runtime: Runtime, device: Device) -> None:
+        begun = asyncio.create_task(refusal(finish(runtime.submit(job("small", 5)))))
+        await until(lambda: bool(device.worker.running.get("small")))
+        file.unlink()
+        file.symlink_to(gemma3)
+        device.worker.die()
+        assert str(await begun) == "small.gguf is another file by now; restart hotbunk to serve it"
+        assert "is another file by now" in str(await refusal(runtime.load("small", None)))
+
+    serve(file, gemma3, device, test)
 
 
 @pytest.mark.parametrize(
@@ -141,9 +212,6 @@ def test_a_worker_that_cannot_be_understood_is_replaced(
 def test_after_a_failure_of_its_gpu_a_worker_does_without_cuda_graphs(
     smollm2: Path, gemma3: Path, device: Device, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def replaced(runtime: Runtime, count: int) -> bool:
-        return bool(shown(runtime)["restarts"] == count and shown(runtime)["up"])
-
     async def test(runtime: Runtime, device: Device) -> None:
         for count, error in enumerate([None, DeviceFailed("an illegal instruction"), None], 1):
             device.worker.die(error)

@@ -172,7 +172,7 @@ def _add_admin(app: FastAPI, gateway: Gateway) -> None:
     @app.post("/api/models/{name:path}/load")
     async def load(name: str, request: Request) -> Response:
         ask = schema.parse(schema.LoadRequest, await gateway.read(request) or b"{}")
-        return _json(await backend.load(backend.resolve(name).id, ask.layers))
+        return _json(await backend.load(name, ask.layers))
 
     @app.post("/api/models/{name:path}/unload")
     async def unload(name: str) -> Response:

@@ -35,7 +35,10 @@ class Backend(Protocol):
         """
 
     async def load(self, model: str, layers: int | None) -> dict[str, Any]:
-        """Load a model with that many layers on the device (None: as many as fit); answers with its state."""
+        """Load the model of that id or alias with so many layers on the device (None: as many as fit).
+
+        Answers with its state. One that cannot be served is tried again.
+        """
 
     async def unload(self, model: str) -> dict[str, Any]:
         """Take a model off its device; answers with its state."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from hotbunk.errors import BadRequest
+from hotbunk.errors import BadRequest, EngineError, UnusableModel
 from hotbunk.gateway.templates import Template
 from hotbunk.llama.vocab import Vocab
 from hotbunk.runtime.job import ModelInfo
@@ -53,7 +53,7 @@ class Lexicons:
         """The lexicon of a model; opened once, however many ask.
 
         Raises:
-            UnusableModel: libllama cannot read the vocabulary.
+            UnusableModel: libllama cannot read the vocabulary, or the file is another one than is served.
         """
         task = self._open.get(info.id)
         if task is None or (task.done() and (task.cancelled() or task.exception())):
@@ -74,6 +74,12 @@ class Lexicons:
 
 def _lexicon(info: ModelInfo) -> Lexicon:
     vocab = Vocab(Path(info.path))
+    try:
+        for source in info.sources:  # once it is open: the worker has what was there at first
+            source.check()
+    except EngineError as error:
+        vocab.close()
+        raise UnusableModel(str(error)) from error
     return Lexicon(vocab, Template(info.id, vocab))
 
 

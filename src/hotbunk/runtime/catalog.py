@@ -11,6 +11,7 @@ from typing import Any
 from hotbunk.costs import MoveCosts
 from hotbunk.costs.model import Costs
 from hotbunk.costs.rates import rates
+from hotbunk.llama.header import File
 from hotbunk.models import Served
 from hotbunk.placement import Footprint, Placement
 from hotbunk.runtime.job import ModelInfo
@@ -46,7 +47,8 @@ class Entry:
     which it may stand beside others. ``refused`` are the bytes of the placement for which there was no memory
     the last time (0: of none), ``excess`` those by which it has taken more than foretold at the most, ``foretold``
     what the worker says of each form without them, ``short`` since when not even its smallest placement fits.
-    ``cramped``: it stands as it was offered, which was not its best.
+    ``cramped``: it stands as it was offered, which was not its best. ``sources`` are its files as they were when they
+    were first read. ``unopened`` and ``failures`` count how often in a row it could not be opened anew, and loaded.
     """
 
     served: Served
@@ -65,6 +67,8 @@ class Entry:
     sent: Placement | None = None
     costs: MoveCosts | None = None
     problem: str | None = None
+    sources: tuple[File, ...] = ()
+    unopened: int = 0
     failures: int = 0
     came: tuple[float, float] | None = None
     counts: Counter[str] = field(default_factory=Counter)
@@ -73,7 +77,17 @@ class Entry:
     def info(self) -> ModelInfo:
         """What the gateway may know."""
         served, sampling = self.served, dict(self.served.sampling)
-        return ModelInfo(served.id, str(served.path), self.context, self.created, served.alias, self.problem, sampling)
+        facts = self.problem, sampling, self.sources
+        return ModelInfo(served.id, str(served.path), self.context, self.created, served.alias, *facts)
+
+    def check(self) -> None:
+        """Look whether its files are those that were first read.
+
+        Raises:
+            EngineError: others have taken their place, or none.
+        """
+        for source in self.sources:
+            source.check()
 
     def priced(self, placement: Placement, costs: Costs | None) -> None:
         """The worker has foretold what ``placement`` takes: that is where the model shall go."""

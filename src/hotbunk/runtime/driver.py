@@ -21,12 +21,12 @@ from hotbunk.runtime.journal import Journal
 from hotbunk.runtime.knowledge import Knowledge
 from hotbunk.runtime.learning import Learning
 from hotbunk.runtime.memory import Memory
-from hotbunk.runtime.moves import Moves
+from hotbunk.runtime.moves import Moves, strike, unopened
 from hotbunk.runtime.orders import Orders
 from hotbunk.runtime.process import Shares, Worker, WorkerLost
 from hotbunk.runtime.progress import Progress
 from hotbunk.runtime.supervisor import Supervisor
-from hotbunk.runtime.survey import default_budget, survey
+from hotbunk.runtime.survey import consider, default_budget, survey
 from hotbunk.runtime.tally import Tally
 from hotbunk.scheduler import POLICIES, Bound, Phase, Scheduler, Snapshot, actions, events
 from hotbunk.units import brief_size
@@ -132,6 +132,25 @@ class Driver:
         """A request for the model is being prepared: if it can be loaded meanwhile, at nobody's cost, it is."""
         now = monotonic()
         self._tell(events.Expected(now, model, now + EXPECTATION))
+
+    async def revive(self, model: str) -> None:
+        """Serve a model again that has been given up, or never could be served, if that is possible by now.
+
+        Raises:
+            UnusableModel: it is not.
+        """
+        entry, snapshot = self.entries[model], self._view()
+        kept = [e for e in self.entries.values() if e.served.keep_resident and e is not entry and not e.problem]
+        room = snapshot.budget - sum(e.placement.device.total for e in kept if e.placement)
+        try:
+            entry.check()  # others may have its vocabulary already
+        except EngineError as error:
+            raise UnusableModel(str(error)) from error
+        if why := await consider(entry, room, snapshot.budget, self._ask, self._learning.meet):
+            raise UnusableModel(f"{model} still cannot be served: {why}")
+        entry.problem, entry.unopened, entry.failures = None, 0, 0
+        self._tell(entry.added(monotonic()))
+        self._memory.refit()  # it may be offered in smaller forms, too
 
     async def load(self, model: str, layers: int | None) -> None:
         """Have a model loaded, with ``layers`` on the device or as many as fit; returns when it is.
@@ -282,7 +301,7 @@ class Driver:
 
     def _lose(self) -> None:
         """The worker is gone. Whoever ran there waits again, from the tokens we have."""
-        self._orders.abandon(WorkerLost("the worker was lost while it moved the model"))
+        self._orders.abandon(UnusableModel("the worker was lost while it moved the model; ask again"))
         self._learning.lost()
         models = self._scheduler.snapshot.models.values()
         moving = [m.id for m in models if m.phase in (Phase.LOADING, Phase.RESIZING)]
@@ -294,7 +313,7 @@ class Driver:
             elif job.timings.recoveries >= RECOVERIES:
                 self._drop(job, f"the worker was lost {RECOVERIES} times while it served this request")
         for model in moving:
-            if self._moves.strike(self.entries[model], "the worker was lost while it loaded the model"):
+            if strike(self.entries[model], "the worker was lost while it loaded the model"):
                 self._give_up(self.entries[model])
 
     def _wait_on(self, error: Exception) -> None:
@@ -313,23 +332,34 @@ class Driver:
             return await self._supervisor.ask(command)
         except WorkerLost:
             entry = self.entries[command.model]
-            if self._supervisor.restoring and self._moves.strike(entry, "the worker was lost while it opened the file"):
+            if self._supervisor.restoring and unopened(entry):
                 self._give_up(entry)
             raise
 
     async def _restore(self) -> None:
         for entry in self.entries.values():
-            if entry.placement and not entry.problem:
-                try:
-                    await self._ask(wire.Open(entry.served.id, str(entry.served.path)))
-                except EngineError as error:  # its file is gone, or another one by now: the others' are not
-                    log.error("%s cannot be served any more: %s", entry.served.id, error)
-                    entry.problem = f"a new worker could not open it: {error}"
-                    self._give_up(entry)
+            served = entry.placement and not entry.problem
+            if served and (why := await self._reopened(entry)):  # its file is gone, or another one: the others' are not
+                log.error("%s cannot be served any more: %s", entry.served.id, why)
+                entry.problem = why
+                self._give_up(entry)
         hello, headroom = self._supervisor.worker.hello, self._memory.headroom
         if hello and headroom:  # else the survey goes on, and begins when it is done
             await self._memory.begin(headroom.configured, hello)
         self._tell(events.Restored(monotonic()))
+
+    async def _reopened(self, entry: Entry) -> str:
+        """Why a new worker cannot serve a model; empty if it can."""
+        try:
+            await self._ask(wire.Open(entry.served.id, str(entry.served.path)))
+        except EngineError as error:
+            return f"a new worker could not open it: {error}; to try again, load it by hand"
+        entry.unopened = 0
+        try:
+            entry.check()  # once it is open: what was opened is then what has been served
+        except EngineError as error:
+            return str(error)
+        return ""
 
     # ------------------------------------------------------------ to be seen
 

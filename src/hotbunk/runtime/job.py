@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from hotbunk.llama.header import File
 from hotbunk.sampling import Sampling
 from hotbunk.worker.protocol import Token
 
@@ -67,3 +68,5 @@ class ModelInfo:
     """Why it cannot be served, if so."""
     sampling: dict[str, float] = field(default_factory=dict)
     """Sampling defaults from the configuration, by field of ``Sampling``."""
+    sources: tuple[File, ...] = ()
+    """Its files as they were when they were first read."""

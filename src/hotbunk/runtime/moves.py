@@ -99,15 +99,7 @@ class Moves:
             self._memory.failed(entry, entry.sent)
             return False
         self._tell(events.Failed(monotonic(), entry.served.id, monotonic() + RETRY))
-        return self.strike(entry, report.message)
-
-    def strike(self, entry: Entry, why: str) -> bool:
-        """A load came to nothing; whether the model is given up."""
-        entry.failures += 1
-        if entry.failures < STRIKES or entry.problem:
-            return False
-        entry.problem = f"it could not be loaded {STRIKES} times: {why}"
-        return True
+        return strike(entry, report.message)
 
     def _weigh(self, entry: Entry, report: wire.Loaded) -> None:
         """Hold the prediction against the truth; what takes more than foretold is offered as what it takes."""
@@ -119,6 +111,25 @@ class Moves:
             log.warning("%s takes %s, not %s as foretold (%+.1f %%)", report.model, found, foretold, 100 * truth.error)
         if entry.offers != offers:
             self._tell(entry.added(monotonic()))
+
+
+def strike(entry: Entry, why: str) -> bool:
+    """A load came to nothing; whether the model is given up."""
+    entry.failures += 1
+    return _struck(entry, entry.failures, f"it could not be loaded {STRIKES} times: {why}")
+
+
+def unopened(entry: Entry) -> bool:
+    """A new worker was lost over its file; whether the model is given up."""
+    entry.unopened += 1
+    return _struck(entry, entry.unopened, f"{STRIKES} workers were lost while they opened its file")
+
+
+def _struck(entry: Entry, times: int, why: str) -> bool:
+    if times < STRIKES or entry.problem:
+        return False
+    entry.problem = f"{why}; to try again, load it by hand"
+    return True
 
 
 def _bounds(entry: Entry) -> tuple[float, float]:

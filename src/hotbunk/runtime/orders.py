@@ -80,7 +80,13 @@ class Orders:
         """Have a model leave the device; its running sequences are preempted and wait for it to come back.
 
         Loads that were ordered and have not begun come to nothing.
+
+        Raises:
+            BadRequest: it is to be kept resident.
+            UnusableModel: it has been given up.
         """
+        if self._entries[name].served.keep_resident:
+            raise BadRequest(f"{name} is kept resident (keep_resident), so it would come back at once", "model")
         if self._model(name).resident:
             await self._obeyed(name, False)
         else:

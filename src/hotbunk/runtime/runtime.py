@@ -70,13 +70,10 @@ class Runtime:
             UnknownModel: there is none; the message lists the known ids.
             UnusableModel: it cannot be served; the message says why.
         """
-        for id in self._home:
-            entry = self._entry(id)
-            if name in (id, *entry.served.alias):
-                if entry.problem:
-                    raise UnusableModel(f"the model {id!r} cannot be served: {entry.problem}")
-                return entry.info
-        raise UnknownModel(f"there is no model {name!r} here; known are {', '.join(self._home)}")
+        entry = self._known(name)
+        if entry.problem:
+            raise UnusableModel(f"the model {entry.served.id!r} cannot be served: {entry.problem}")
+        return entry.info
 
     def expect(self, model: str) -> None:
         """A request for the model is being prepared: its load may begin meanwhile.
@@ -100,11 +97,17 @@ class Runtime:
     async def load(self, model: str, layers: int | None) -> dict[str, Any]:
         """Load a model with that many layers on the device (None: as many as fit); returns its state.
 
+        One that cannot be served, which may be over by now, is tried again.
+
         Raises:
             BadRequest: there is no such residency, or no room for it.
+            UnknownModel: there is no such model.
             UnusableModel: the load failed.
         """
-        id = self.resolve(model).id
+        entry = self._known(model)
+        id = entry.served.id
+        if entry.problem:
+            await self._home[id].revive(id)
         await self._home[id].load(id, layers)
         return self._state_of(id)
 
@@ -122,6 +125,14 @@ class Runtime:
         merged["decisions"].sort(key=lambda d: d["time"])
         counters = {id: counts for part in parts for id, counts in part["counters"].items()}
         return {"policy": self._config.policy, **merged, "counters": counters}
+
+    def _known(self, name: str) -> Entry:
+        """The model of that id or alias, whether it can be served or not."""
+        for id in self._home:
+            entry = self._entry(id)
+            if name in (id, *entry.served.alias):
+                return entry
+        raise UnknownModel(f"there is no model {name!r} here; known are {', '.join(self._home)}")
 
     def _entry(self, id: str) -> Entry:
         return self._home[id].entries[id]

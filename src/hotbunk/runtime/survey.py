@@ -36,7 +36,7 @@ async def survey(entries: Iterable[Entry], budget: int, ask: Ask, meet: Meet) ->
     """
     room = budget
     for entry in sorted(entries, key=lambda e: not e.served.keep_resident):
-        await _consider(entry, room, budget, ask, meet)
+        entry.problem = await consider(entry, room, budget, ask, meet)
         if entry.problem:
             log.warning("%s cannot be served: %s", entry.served.id, entry.problem)
             if entry.served.keep_resident:
@@ -45,22 +45,24 @@ async def survey(entries: Iterable[Entry], budget: int, ask: Ask, meet: Meet) ->
             room -= entry.placement.device.total
 
 
-async def _consider(entry: Entry, room: int, budget: int, ask: Ask, meet: Meet) -> None:
+async def consider(entry: Entry, room: int, budget: int, ask: Ask, meet: Meet) -> str | None:
+    """Open a model and price it for ``room`` bytes of the ``budget``; why it cannot be served, None if it can."""
     served = entry.served
     try:
         facts = read(served.path)  # a file that is not what it should be never reaches the worker
-        entry.layers, entry.context = facts.blocks + 1, served.tokens(facts.context)
+        entry.sources, entry.layers, entry.context = facts.sources, facts.blocks + 1, served.tokens(facts.context)
         await ask(Open(served.id, str(facts.path)))
         answer = await ask(Predict(served.id, entry.context, served.slots, served.layers, room))
         assert isinstance(answer, Predicted)
-        if answer.placement.device.total <= room:
-            entry.priced(answer.placement, meet(served, facts))
-        else:
-            entry.problem = _too_large(answer, room, budget)
+        entry.check()  # once it is open: what was opened is then what was read
+        if answer.placement.device.total > room:
+            return _too_large(answer, room, budget)
+        entry.priced(answer.placement, meet(served, facts))
     except (UnusableModel, EngineError) as error:
-        entry.problem = str(error)
+        return str(error)
     except WorkerLost:
-        entry.problem = "the worker died while it opened the file; the file is damaged or beyond this libllama"
+        return "the worker died while it opened the file; the file is damaged or beyond this libllama"
+    return None
 
 
 def _too_large(answer: Predicted, room: int, budget: int) -> str:
