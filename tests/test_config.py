@@ -122,6 +122,7 @@ def test_the_command_line_goes_before_the_file(file: Path, monkeypatch: pytest.M
         ("prot = 1", "prot = 1: no such key; did you mean 'port'?"),
         ("[models.a]\ncontxt = 1", "models.a.contxt = 1: no such key; did you mean 'context'?"),
         ("[sampling]\nx = 1", "sampling.x = 1: no such key; known here: temperature"),
+        ('slo = { ttf = "2s" }', "slo.ttf = '2s': no such key; did you mean 'ttft'?"),
         ('slo = { ttft = "soon" }', "slo.ttft = 'soon': not a duration; write it like 2s"),
         ("[models.a.slo]\ntpot = 0", "models.a.slo.tpot = 0: Input should be greater than 0"),
         ("[models.a]\nsampling = { top_p = 2 }", "models.a.sampling.top_p = 2: Input should be less"),

@@ -227,6 +227,7 @@ def _nearest(location: list[str]) -> str:
         "models": ModelConfig,
         "devices": DeviceConfig,
         "sampling": SamplingDefaults,
+        "slo": SloConfig,
     }
     inside = [sections[part] for part in location[:-1] if part in sections]
     known = list((inside[-1] if inside else Config).model_fields)

@@ -24,6 +24,7 @@ from hotbunk.measure.machine import machine
 from hotbunk.measure.wire import Wire, worker
 from hotbunk.placement import Placement
 from tests.costs.invented import Invented, candidate
+from tests.costs.test_model import MACHINE
 
 OPTIONS = ("--context", 512, "--slots", 2, "--threads", 1)
 
@@ -215,6 +216,18 @@ def test_a_profile_is_used_where_it_holds(
     printed = json.loads(capsys.readouterr().out)
     assert [model["measured"] for model in printed["models"]] == [1, 0]
     assert printed["notes"] == ["mixture-f16 was profiled under other conditions: threads 7 -> 1"]
+
+
+def test_what_does_not_fit_is_told_and_the_others_are_planned(
+    smollm2: Path, gemma3: Path, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(survey, "full_roofline", lambda *_: MACHINE)
+    # of such contexts the one with sliding windows takes a third
+    where = "--device", "cpu", "--store", store, "--threads", 1, "--json", "--context", 4096, "--slots", 8
+    assert plan(monkeypatch, smollm2, gemma3, *where, "--budget", "400MiB") == 1
+    printed = capsys.readouterr()
+    assert [model["name"] for model in json.loads(printed.out)["models"]] == [stem(gemma3)]
+    assert f"hotbunk: error: --budget 400 MiB: {stem(smollm2)} needs " in printed.err
 
 
 @pytest.mark.parametrize(

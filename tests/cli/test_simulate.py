@@ -181,6 +181,6 @@ def test_an_explanation_is_not_in_the_json(trace: Path) -> None:
 def test_models_of_a_set_of_llama_swap_stay_together(trace: Path) -> None:
     given = (trace, "--model", "big=half", "--policy", "llama-swap+fast", "--json")
     alone, together = (json.loads(call(*given, *sets)) for sets in ((), ("--set", "big,1b")))
-    assert together["about"]["llama-swap"] == "sets 1b + big"
+    assert together["about"]["sets"] == "llama-swap's: 1b + big"
     loads = [made["runs"][0]["usage"]["loads"] for made in (alone, together)]
     assert loads == [8, 2]

@@ -287,6 +287,9 @@ def test_load_and_unload(web: httpx.Client, fake: Fake) -> None:
     assert web.post("/api/models/smol/load").status_code == 200
     assert web.post("/api/models/smol/unload").json()["layers"] == 0
     assert fake.moves == [("load", "smol", 3), ("load", "smol", None), ("unload", "smol", None)]
+    misspelt = web.post("/api/models/smol/load", json={"layrs": 3})
+    assert misspelt.status_code == 400 and "layrs" in misspelt.json()["error"]["message"]
+    assert len(fake.moves) == 3
 
 
 def test_metrics(web: httpx.Client, fake: Fake) -> None:

@@ -128,6 +128,21 @@ def test_a_form_that_was_ordered_is_lost_with_the_worker(smollm2: Path, gemma3: 
     serve(smollm2, gemma3, device, test)
 
 
+def test_what_has_no_room_beside_one_that_is_kept_resident_is_refused_and_nothing_moves(
+    smollm2: Path, gemma3: Path, device: Device
+) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        await until(lambda: model(runtime, "large")["state"] == "ready")
+        error = await refusal(runtime.load("small", 20))
+        assert isinstance(error, BadRequest)
+        told = "20 layers take 220 MiB; the budget is 600 MiB, of which 485 MiB is for models kept resident"
+        assert str(error) == told
+        assert orders(device) == []
+
+    models = {"small": {"path": smollm2}, "large": {"path": gemma3, "keep_resident": True}}
+    serve(smollm2, gemma3, device, test, models=models, budget=600 * MB)
+
+
 def test_one_that_is_kept_resident_is_not_unloaded_by_hand(smollm2: Path, gemma3: Path, device: Device) -> None:
     async def test(runtime: Runtime, device: Device) -> None:
         await until(lambda: state(runtime) == "ready")

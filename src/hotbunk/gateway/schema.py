@@ -226,7 +226,9 @@ class CompletionRequest(Request):
 
 
 class LoadRequest(_Strict):
-    """``POST /api/models/{id}/load``."""
+    """``POST /api/models/{id}/load``; ours alone, so that what is not known of it is a mistake."""
+
+    model_config = ConfigDict(extra="forbid")
 
     layers: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
 

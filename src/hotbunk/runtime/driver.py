@@ -26,7 +26,7 @@ from hotbunk.runtime.orders import Orders
 from hotbunk.runtime.process import Shares, Worker, WorkerLost
 from hotbunk.runtime.progress import Progress
 from hotbunk.runtime.supervisor import Supervisor
-from hotbunk.runtime.survey import consider, default_budget, survey
+from hotbunk.runtime.survey import consider, survey
 from hotbunk.runtime.tally import Tally
 from hotbunk.scheduler import POLICIES, Bound, Phase, Scheduler, Snapshot, actions, events
 from hotbunk.units import brief_size
@@ -88,7 +88,7 @@ class Driver:
         """
         hello = self._supervisor.worker.hello
         assert hello
-        budget = self.device.budget or default_budget(hello)
+        budget = self.device.budget or hello.budget
         self._scheduler = Scheduler(budget, self._scheduler.policy, enduring=True)
         log.info("device %s (%s), budget %s", hello.device, hello.description, brief_size(budget))
         if not hello.moves:

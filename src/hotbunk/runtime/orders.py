@@ -168,8 +168,11 @@ class Orders:
                 if keeping.device.total <= room:
                     return keeping
         anew = await self._predicted(entry, layers, None)
-        if (need := anew.device.total) > budget:
-            raise BadRequest(f"{layers} layers take {brief_size(need)}; the budget is {brief_size(budget)}", "layers")
+        kept = self._snapshot().kept(model)
+        if (need := anew.device.total) > budget - kept:
+            others = f", of which {brief_size(kept)} is for models kept resident" if kept else ""
+            take = f"{layers} layers take {brief_size(need)}"
+            raise BadRequest(f"{take}; the budget is {brief_size(budget)}{others}", "layers")
         return anew
 
     async def _predicted(self, entry: Entry, layers: int, cached: int | None) -> Placement:

@@ -12,18 +12,13 @@ from hotbunk.models import Served
 from hotbunk.runtime.catalog import Entry
 from hotbunk.runtime.process import WorkerLost
 from hotbunk.units import brief_size
-from hotbunk.worker.protocol import Hello, Open, Opened, Predict, Predicted
+from hotbunk.worker.protocol import Open, Opened, Predict, Predicted
 
 log = logging.getLogger("hotbunk.runtime")
 
 Ask = Callable[[Open | Predict], Awaitable[Opened | Predicted]]
 Meet = Callable[[Served, Gguf], Costs | None]
 """Says what a model costs, if that is known."""
-
-
-def default_budget(hello: Hello) -> int:
-    """Where no budget is set: 90 % of a GPU's free memory; of the host's, which all programs share, half."""
-    return int(hello.memory_free * (0.5 if hello.device.startswith("CPU") else 0.9))
 
 
 async def survey(entries: Iterable[Entry], budget: int, ask: Ask, meet: Meet) -> None:

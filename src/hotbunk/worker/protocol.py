@@ -146,6 +146,11 @@ class Hello(Message, frozen=True):
     moves: bool
     reason: str = ""
 
+    @property
+    def budget(self) -> int:
+        """Bytes to use where no budget is set: 90 % of a GPU's free memory; of the host's, which all share, half."""
+        return int(self.memory_free * (0.5 if self.device.startswith("CPU") else 0.9))
+
 
 class Opened(Message, frozen=True):
     """An opened model: ``layers`` is the number of all layers (blocks and head), ``context`` the trained length."""

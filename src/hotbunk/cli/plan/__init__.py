@@ -19,7 +19,8 @@ __all__ = ["plan"]
 def plan(
     models: Annotated[list[Path], typer.Argument(help="GGUF files, or folders to search.", show_default=False)],
     budget: Annotated[
-        str | None, typer.Option(help="Device memory to plan for, like 24GiB.", show_default="what is free")
+        str | None,
+        typer.Option(help="Device memory to plan for, like 24GiB.", show_default="what serve would use"),
     ] = None,
     device: Annotated[str, typer.Option(help="Device: auto, cpu, CUDA0, rpc:HOST:PORT.")] = "auto",
     threads: Annotated[

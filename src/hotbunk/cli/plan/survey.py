@@ -15,7 +15,7 @@ from hotbunk.costs.model import Costs
 from hotbunk.costs.plan import Candidate, check, ladder
 from hotbunk.costs.roofline import Roofline
 from hotbunk.costs.store import Store
-from hotbunk.errors import EngineError, UnusableModel
+from hotbunk.errors import ConfigError, EngineError, UnusableModel
 from hotbunk.llama import gguf
 from hotbunk.measure.machine import full_roofline
 from hotbunk.measure.machine import machine as fingerprint
@@ -65,10 +65,10 @@ def survey(
     prompt: int | None,
     store: Path | None,
 ) -> Survey:
-    """Look at models as they would stand on a device. ``budget`` None: what is free there.
+    """Look at models as they would stand on a device. ``budget`` None: what a server would use of what is free there.
 
     Raises:
-        ConfigError: there is no such file, two have the same name, a model fits the budget in no way, or the store
+        ConfigError: there is no such file, two have the same name, none fits the budget or the prompt, or the store
             cannot be used.
         EngineError: there is no such device.
         UnusableModel: no model can be used.
@@ -83,13 +83,31 @@ def survey(
         if not models:
             raise UnusableModel("; ".join(failed))
         length = prompt or min(1000, min(place.context for model in models for place in model.placements) // 2)
-        for model in models:
-            check(model.name, model.placements, length, limit)
+        models, refused = _fitting(models, length, limit)
         roofline = full_roofline(kept, here, device)  # after the worker: an RPC device has no ear for a second caller
         candidates = tuple(_candidate(kept, here, roofline, model) for model in models)
         notes = [note for each in models for note in (each.note, kept.near(here, each.fingerprint, each.name))]
     said = tuple(filter(None, notes))
-    return Survey(hello.description, hello.threads, limit, length, candidates, said, failed)
+    return Survey(hello.description, hello.threads, limit, length, candidates, said, (*failed, *refused))
+
+
+def _fitting(models: Sequence[_Model], prompt: int, budget: int) -> tuple[list[_Model], list[str]]:
+    """Those that there is something to plan of, and of the others a sentence each.
+
+    Raises:
+        ConfigError: of none.
+    """
+    fitting, refused = list[_Model](), list[ConfigError]()
+    for model in models:
+        try:
+            check(model.name, model.placements, prompt, budget)
+        except ConfigError as error:
+            refused.append(error)
+        else:
+            fitting.append(model)
+    if not fitting:
+        raise refused[0]
+    return fitting, [str(error) for error in refused]
 
 
 def _seen(
@@ -121,7 +139,7 @@ def _tried(name: str, look: Callable[[], _Model]) -> _Model | str:
 
 
 def _limit(hello: Hello, budget: int | None) -> int:
-    return hello.memory_free if budget is None else budget
+    return hello.budget if budget is None else budget
 
 
 def _look(wire: Wire, name: str, path: Path, context: int | None, slots: int, budget: int | None) -> _Model:

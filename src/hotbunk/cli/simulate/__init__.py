@@ -139,7 +139,7 @@ def _about(setting: Setting) -> list[tuple[str, str]]:
         ("budget", f"{brief_size(setting.budget)}; host store {memory}"),
         ("slots", f"{setting.slots} of {setting.context} tokens for each model"),
         ("models", ", ".join(f"{name} {brief_size(each.weights)}" for name, each in setting.models.items())),
-        *([("llama-swap", f"sets {sets}")] if sets else []),
+        *([("sets", f"llama-swap's: {sets}")] if sets else []),
     ]
 
 

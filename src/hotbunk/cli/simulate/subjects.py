@@ -63,7 +63,7 @@ def sets(models: Sequence[str], given: Sequence[str]) -> tuple[frozenset[str], .
     found = []
     for text in given:
         names = frozenset(name.strip() for name in text.split(","))
-        if names - set(models):
+        if names - set(models) or len(names) < 2:
             raise ConfigError(f"--set {text}: write it like MODEL,MODEL; the trace's models are {', '.join(models)}")
         found.append(names)
     return tuple(found)
