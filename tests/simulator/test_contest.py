@@ -44,6 +44,12 @@ def test_every_contender_serves(name: str, setting: Setting) -> None:
     assert run.name == name
 
 
+@pytest.mark.parametrize("name", contenders())
+def test_a_run_ends_with_the_last_answer(name: str, setting: Setting) -> None:
+    run = setting.run(name, TRACE)  # after which an idle model may stay for minutes before it leaves
+    assert run.duration == max(run.outcomes.ended)
+
+
 def test_a_switch_costs_what_its_name_says(setting: Setting) -> None:
     fast, slow = (setting.run(f"lru+{way}", TRACE).outcomes for way in ("fast", "restart"))
     plain = setting.run("lru", TRACE).outcomes

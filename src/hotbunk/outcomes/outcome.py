@@ -93,7 +93,7 @@ class Usage:
 class Run:
     """A trace that was served: by whom (a policy, or a server's name), what came of it, and how the device was used.
 
-    ``duration``: seconds from the beginning to the last thing that happened.
+    ``duration``: seconds from the beginning to the last answer, or whatever else happened last to a request.
     """
 
     name: str

@@ -157,7 +157,7 @@ class Simulation:
             self._add(subject)
         roots, arrival = self._trace.roots.tolist(), self._trace.arrival.tolist()
         place, coming = 0, arrival[roots[0]] if roots else inf
-        while True:
+        while self._jobs or self._followers or coming < inf:  # what idle models do after that is nobody's time
             at = min(coming, self._followers[0][0] if self._followers else inf)
             at = min(at + self._delays.latency, self._wake)
             if not self._reports:
