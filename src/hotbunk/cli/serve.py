@@ -104,6 +104,7 @@ def run(config: Config) -> None:
         HotbunkError: the configuration asks for something impossible, or the port is in use.
     """
     # here and not above: they bring libllama and every device with them, which --help can do without
+    from hotbunk.gateway.server import bind
     from hotbunk.gateway.server import serve as answer
     from hotbunk.runtime import Runtime
 
@@ -116,6 +117,8 @@ def run(config: Config) -> None:
             await answer(runtime, config.host, config.port, _announce, config.cors_origins)
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with bind(config.host, config.port):
+        pass  # a port in use is told before models are loaded, maybe beside those of the server that has it
     try:
         asyncio.run(until_stopped())
     except asyncio.CancelledError:

@@ -98,7 +98,7 @@ def _compare(ours: _Side, bare: _Side, streams: int, rounds: int, tokens: int) -
 
 def _table(model: Path, rounds: int, threads: int, rows: list[Row]) -> Table:
     table = Table("streams", "bare libllama", "hotbunk worker", "ratio", "aim", title=f"{model.stem}: decode, tokens/s")
-    table.caption = f"medians of {rounds} rounds, {threads} threads on both sides"
+    table.caption = f"medians of {rounds} rounds, also of their ratios; {threads} threads on both sides"
     for column in table.columns:
         column.justify = "right"
     for row in rows:
