@@ -84,3 +84,15 @@ def test_models_that_generate_no_text_are_unusable(tmp_path: Path) -> None:
     told = {Path(each["path"]).stem: each["reason"] for each in report["unusable"]}
     assert told.keys() == {"bert", "llada", "t5"}
     assert "does not generate text" in told["bert"] and "has an encoder" in told["t5"]
+
+
+def test_of_two_files_with_one_name_the_second_is_told(smollm2: Path, gemma3: Path, tmp_path: Path) -> None:
+    files = [tmp_path / folder / "small.gguf" for folder in "ab"]
+    for file, model in zip(files, (smollm2, gemma3), strict=True):
+        file.parent.mkdir()
+        file.symlink_to(model)
+    report = inspect(*files)
+    assert [model["path"] for model in report["models"]] == [str(files[0])]
+    assert report["unusable"] == [
+        {"path": str(files[1]), "reason": f"{files[0]} has the same name; rename one of them"}
+    ]

@@ -121,11 +121,16 @@ def _measure(spec: str, budget: str | None, context: int | None, slots: int) -> 
 
 
 def _inspect(paths: list[Path], measure: Measure | None) -> tuple[list[Entry], list[Unusable]]:
-    from hotbunk.llama.gguf import find
+    from hotbunk.llama.gguf import find, stem
 
     usable: list[Entry] = []
     unusable: list[Unusable] = []
+    names: dict[str, Path] = {}
     for path in find(paths):
+        first = names.setdefault(stem(path), path)
+        if first.resolve() != path.resolve():
+            unusable.append(Unusable(str(path), f"{first} has the same name; rename one of them"))
+            continue
         try:
             usable.append(_entry(path, measure))
         except (UnusableModel, EngineError) as error:
