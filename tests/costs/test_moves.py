@@ -51,6 +51,8 @@ def test_a_slow_load_from_pageable_memory_is_forgotten_once_weights_are_pinned()
 def test_a_resize_a_part_and_an_idle_models_leave_say_nothing_of_the_bounds() -> None:
     bounds = MoveCosts(WHOLE)
     before = bounds.load, bounds.leave
+    bounds.came(1000.0)  # it began before anybody looked
+    bounds.left(1000.0)
     load(bounds, 0.1, whole=False)
     bounds.comes(1.0, resized=True)
     bounds.suspended()  # for another sequence of the same model

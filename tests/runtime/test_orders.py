@@ -271,15 +271,14 @@ def test_what_was_ordered_and_takes_more_than_the_budget_is_not_loaded_again_and
     device.surplus = 10 * MB
 
     async def test(runtime: Runtime, device: Device) -> None:
-        for _ in range(2):
-            await runtime.load("small", None)
-            await runtime.unload("small")
         await runtime.load("small", 28)  # foretold to take the whole budget
         await until(lambda: state(runtime) == "absent")
         before = len(orders(device))
         generation = runtime.submit(job("small", 5))
         await until(lambda: bool(device.worker.running.get("small")) or len(orders(device)) > before + 5)
         assert [kind for kind, _ in orders(device)[before:]] == ["Load"]
+        error = await refusal(runtime.load("small", 28))
+        assert str(error) == "28 layers take 310 MiB; the budget is 300 MiB"
         device.worker.finish()
         await finish(generation)
 

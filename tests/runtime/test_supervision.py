@@ -12,8 +12,9 @@ from hotbunk.gateway.metrics import Metrics
 from hotbunk.runtime import Runtime, supervisor
 from hotbunk.runtime.driver import Driver
 from hotbunk.runtime.process import DeviceFailed, WorkerLost
+from hotbunk.worker import protocol as wire
 from tests.runtime.rig import finish, job, model, refusal, until
-from tests.runtime.simulated import BUDGET, Device, serve, shown
+from tests.runtime.simulated import BUDGET, MB, TOTAL, Device, serve, shown
 
 TWO = [{"name": "rpc:one:1", "budget": BUDGET}, {"name": "rpc:two:2", "budget": BUDGET}]
 
@@ -101,6 +102,42 @@ def test_a_model_that_was_given_up_is_served_again_once_it_is_loaded_by_hand(
         await until(lambda: bool(device.worker.running.get("large")))
         device.worker.finish()
         await answer
+
+    serve(smollm2, gemma3, device, test)
+
+
+def test_a_model_is_revived_once_however_many_ask(smollm2: Path, gemma3: Path, device: Device) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        device.gone.add("large")
+        device.worker.die()
+        await until(lambda: bool(model(runtime, "large")["problem"] and shown(runtime)["up"]))
+        device.gone.clear()
+        states = await asyncio.gather(*(runtime.load("large", None) for _ in range(3)))
+        assert {state["state"] for state in states} == {"ready"}
+        opened = [command for command in device.worker.sent if isinstance(command, wire.Open)]
+        assert [command.model for command in opened].count("large") == 2  # as the worker began, and now
+        assert model(runtime, "large")["load_seconds_bound"] < 60
+
+    serve(smollm2, gemma3, device, test)
+
+
+def test_a_model_that_is_revived_while_memory_is_short_gets_the_rest_later(
+    smollm2: Path, gemma3: Path, device: Device
+) -> None:
+    async def test(runtime: Runtime, device: Device) -> None:
+        device.gone.add("large")
+        device.worker.die()
+        await until(lambda: bool(model(runtime, "large")["problem"] and shown(runtime)["up"]))
+        device.gone.clear()
+        device.foreign = TOTAL - 200 * MB
+        device.worker.tick(4)
+        await until(lambda: shown(runtime)["budget"] < 200 * MB)
+        assert 0 < (await runtime.load("large", None))["layers"] < 31
+        await runtime.unload("large")
+        device.foreign = 0
+        device.worker.tick(10)
+        await until(lambda: shown(runtime)["budget"] == BUDGET)
+        await until(lambda: model(runtime, "large")["offers"][0]["layers"] == 31)
 
     serve(smollm2, gemma3, device, test)
 

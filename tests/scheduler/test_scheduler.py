@@ -80,7 +80,29 @@ def test_an_order_for_one_that_stands_holds_if_it_is_obeyed(
     made.handle(STOOD)
     moved = made.handle(events.Wanted(2.0, "m", form))
     assert made.snapshot.models["m"].placements == then
-    assert [type(action) for action in moved] == [actions.Resize] * (form.device.total <= free)
+    assert [type(action) for action in moved] == [actions.Resize] * (form is ORDERED)
+
+
+def test_what_only_fits_for_now_does_not_hold() -> None:
+    passing = events.Wanted(3.0, "m", LESS, holds=False)
+    assert _with_an_order(STANDS, passing).placements == OFFERS
+
+
+def test_an_order_for_what_there_is_already_moves_nothing_and_holds() -> None:
+    made = Scheduler(10, Fifo(Bound(60.0)))
+    made.handle(events.Added(0.0, "m", (LESS,), 1.0, 0.1))
+    made.handle(events.Submitted(1.0, "m", 1))
+    made.handle(events.Loaded(1.5, "m", LESS, LESS.device))
+    assert made.handle(events.Wanted(2.0, "m", LESS)) == []
+    made.handle(events.Added(3.0, "m", OFFERS, 1.0, 0.1))  # there is more memory again
+    assert made.snapshot.models["m"].placements == (LESS, WHOLE)
+
+
+def test_an_order_counts_for_what_it_really_takes() -> None:
+    more = placement(4, layers=3)
+    model = _with_an_order(events.Loaded(2.0, "m", ORDERED, more.device))
+    assert model.placements == (more, *OFFERS)
+    assert model.whole == model.bytes == 4
 
 
 def test_costs_that_are_learnt_stay_beside_their_placements() -> None:

@@ -19,6 +19,7 @@ from hotbunk.worker.protocol import (
     Load,
     Loaded,
     Open,
+    Opened,
     Predict,
     Produced,
     Resize,
@@ -216,6 +217,13 @@ def test_bad_commands_harm_nobody(rig: Rig, command: Command, message: str) -> N
     neighbour = rig.start("smollm2", tokens(4), GREEDY, 5)
     rig.engine.handle(command)
     assert re.search(message, rig.failed()), rig.failed()
+    assert len(rig.finish(neighbour)) == 5
+
+
+def test_a_model_that_is_open_can_be_asked_for_again(rig: Rig, smollm2: Path) -> None:
+    rig.load("smollm2", 0)
+    neighbour = rig.start("smollm2", tokens(4), GREEDY, 5)
+    assert rig.ask(Open("smollm2", str(smollm2)), Opened).layers == 31
     assert len(rig.finish(neighbour)) == 5
 
 

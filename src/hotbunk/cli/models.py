@@ -128,7 +128,7 @@ def _inspect(paths: list[Path], measure: Measure | None) -> tuple[list[Entry], l
     names: dict[str, Path] = {}
     for path in find(paths):
         first = names.setdefault(stem(path), path)
-        if first.resolve() != path.resolve():
+        if first != path:
             unusable.append(Unusable(str(path), f"{first} has the same name; rename one of them"))
             continue
         try:

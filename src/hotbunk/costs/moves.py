@@ -53,7 +53,7 @@ class MoveCosts:
     pinned: bool = True
     loads: deque[float] = field(default_factory=_window)
     leaves: deque[float] = field(default_factory=_window)
-    _since: float = 0.0
+    _since: float | None = None  # when the last move began, if one did
     _resized: bool = False
     _suspended: bool = False  # a sequence, since it last began to leave
 
@@ -63,7 +63,7 @@ class MoveCosts:
 
     def came(self, now: float, whole: bool = True, pinned: bool = True) -> None:
         """It is over; the ``whole`` model stands, or a part of it."""
-        if self._resized or not whole:
+        if self._since is None or self._resized or not whole:
             return
         if pinned is not self.pinned:
             self.loads.clear()
@@ -80,7 +80,7 @@ class MoveCosts:
 
     def left(self, now: float) -> None:
         """The unload is over."""
-        if self._suspended:
+        if self._since is not None and self._suspended:
             self.leaves.append(now - self._since)
 
     @property

@@ -48,7 +48,7 @@ class Entry:
     the last time (0: of none), ``excess`` those by which it has taken more than foretold at the most, ``foretold``
     what the worker says of each form without them, ``short`` since when not even its smallest placement fits.
     ``cramped``: it stands as it was offered, which was not its best. ``sources`` are its files as they were when they
-    were first read. ``unopened`` and ``failures`` count how often in a row it could not be opened anew, and loaded.
+    were read. ``unopened`` and ``failures`` count how often in a row it could not be opened anew, and loaded.
     """
 
     served: Served
@@ -80,8 +80,13 @@ class Entry:
         facts = self.problem, sampling, self.sources
         return ModelInfo(served.id, str(served.path), self.context, self.created, served.alias, *facts)
 
+    def revived(self) -> None:
+        """It can be served again: what stood against it is over, and what it may be offered is to be found anew."""
+        self.problem, self.short, self.rungs = None, None, ()
+        self.unopened = self.failures = 0
+
     def check(self) -> None:
-        """Look whether its files are those that were first read.
+        """Look whether its files are those that were read.
 
         Raises:
             EngineError: others have taken their place, or none.

@@ -66,6 +66,7 @@ class Driver:
         self._moves = Moves(self.entries, send, self._tell, self._view, self._memory, self._orders, self._journal)
         self._learning = Learning(self.jobs, Knowledge(config.store))
         self._measure = config.measure
+        self._reviving = asyncio.Lock()
         self._wait = config.max_wait
         self._wake: asyncio.TimerHandle | None = None
 
@@ -139,18 +140,23 @@ class Driver:
         Raises:
             UnusableModel: it is not.
         """
-        entry, snapshot = self.entries[model], self._view()
-        kept = [e for e in self.entries.values() if e.served.keep_resident and e is not entry and not e.problem]
-        room = snapshot.budget - sum(e.placement.device.total for e in kept if e.placement)
-        try:
-            entry.check()  # others may have its vocabulary already
-        except EngineError as error:
-            raise UnusableModel(str(error)) from error
-        if why := await consider(entry, room, snapshot.budget, self._ask, self._learning.meet):
-            raise UnusableModel(f"{model} still cannot be served: {why}")
-        entry.problem, entry.unopened, entry.failures = None, 0, 0
-        self._tell(entry.added(monotonic()))
-        self._memory.refit()  # it may be offered in smaller forms, too
+        entry, headroom = self.entries[model], self._memory.headroom
+        async with self._reviving:
+            if not entry.problem:
+                return  # somebody else has seen to it
+            try:
+                if entry.best:  # it has been served: its vocabulary is that of the first file
+                    entry.check()
+            except EngineError as error:
+                raise UnusableModel(str(error)) from error
+            budget = headroom.configured if headroom else self._view().budget
+            kept = [e for e in self.entries.values() if e.served.keep_resident and e is not entry and not e.problem]
+            room = budget - sum(e.best.device.total for e in kept if e.best)
+            if why := await consider(entry, room, budget, self._ask, self._learning.meet):
+                raise UnusableModel(f"{model} still cannot be served: {why}")
+            entry.revived()
+            self._tell(entry.added(monotonic()))
+            await self._memory.refitted()  # of the budget as it is now, maybe less
 
     async def load(self, model: str, layers: int | None) -> None:
         """Have a model loaded, with ``layers`` on the device or as many as fit; returns when it is.

@@ -149,6 +149,12 @@ class Memory:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._refit())
 
+    async def refitted(self) -> None:
+        """The same, and wait for it."""
+        self.refit()
+        assert self._task
+        await asyncio.wait({self._task})
+
     async def close(self) -> None:
         """Stop."""
         if self._task:
@@ -213,7 +219,7 @@ class Memory:
                 continue
             if model.bytes > offer.device.total and form(model.placement) != form(offer):
                 why = "another model has no room beside it"
-                self._tell(events.Wanted(monotonic(), model.id, offer, why))
+                self._tell(events.Wanted(monotonic(), model.id, offer, False, why))
 
     def _regrow(self) -> None:
         """Give cramped models that nobody uses the place they are offered by now."""
@@ -222,10 +228,13 @@ class Memory:
             model = snapshot.models.get(entry.served.id)
             if not (entry.cramped and offer and model and model.idle) or snapshot.waiting:
                 continue
+            if model.offers:
+                continue  # that is how somebody wants it
             if form(model.placement) == form(offer):
                 continue  # it takes less than was thought
             if model.bytes < offer.device.total <= snapshot.free + model.bytes:
-                self._tell(events.Wanted(monotonic(), model.id, offer, "there is more device memory again"))
+                why = "there is more device memory again"
+                self._tell(events.Wanted(monotonic(), model.id, offer, False, why))
 
     @property
     def _foreign(self) -> int:

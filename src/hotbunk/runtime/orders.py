@@ -20,10 +20,14 @@ from hotbunk.worker.protocol import Predict, Predicted
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Order:
-    """What somebody waits for: that a model stands, in that form if one is given, or that it has left."""
+    """What somebody waits for: that a model stands, in that form if one is given, or that it has left.
+
+    A form that ``holds`` does so until it leaves.
+    """
 
     stands: bool
     placement: Placement | None
+    holds: bool
     done: asyncio.Future[None]
 
     def met(self, there: Placement | None) -> bool:
@@ -35,7 +39,7 @@ class _Order:
     def event(self, model: str) -> events.Event:
         """What tells the scheduler."""
         now = monotonic()
-        return events.Wanted(now, model, self.placement) if self.stands else events.Dismissed(now, model)
+        return events.Wanted(now, model, self.placement, self.holds) if self.stands else events.Dismissed(now, model)
 
     def settle(self, error: Exception | None = None) -> None:
         """Answer whoever waits."""
@@ -66,15 +70,19 @@ class Orders:
     async def load(self, name: str, layers: int | None) -> None:
         """Have a model loaded, with ``layers`` on the device or as many as fit; returns when it is.
 
+        A number of layers holds until it leaves.
+
         Raises:
             BadRequest: there is no such residency, or no room for it.
             UnusableModel: the load failed, or the model has been given up.
         """
         entry = self._entries[name]
         placement = await self._larger(entry) if layers is None else await self._priced(entry, layers)
-        model = self._model(name)  # it may have been given up meanwhile
+        model, holds = self._model(name), layers is not None  # it may have been given up meanwhile
         if model.phase is not Phase.READY or (placement and form(model.placement) != form(placement)):
-            await self._obeyed(name, True, placement)
+            await self._obeyed(name, True, placement, holds)
+        elif holds:  # it stands so already, and is to stay
+            self._tell(events.Wanted(monotonic(), name, model.placement))
 
     async def unload(self, name: str) -> None:
         """Have a model leave the device; its running sequences are preempted and wait for it to come back.
@@ -179,11 +187,11 @@ class Orders:
         served = entry.served
         answer = await self._ask(Predict(served.id, entry.context, served.slots, layers, cached=cached))
         assert isinstance(answer, Predicted)
-        return answer.placement
+        return entry.weighed(answer.placement)
 
-    async def _obeyed(self, name: str, stands: bool, placement: Placement | None = None) -> None:
+    async def _obeyed(self, name: str, stands: bool, placement: Placement | None = None, holds: bool = False) -> None:
         """Give an order and wait until it has been obeyed."""
-        order = _Order(stands, placement, asyncio.get_running_loop().create_future())
+        order = _Order(stands, placement, holds, asyncio.get_running_loop().create_future())
         self._give(name, order)
         await order.done
 

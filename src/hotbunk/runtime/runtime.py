@@ -112,7 +112,13 @@ class Runtime:
         return self._state_of(id)
 
     async def unload(self, model: str) -> dict[str, Any]:
-        """Take a model off its device; returns its state."""
+        """Take a model off its device; returns its state.
+
+        Raises:
+            BadRequest: it is to be kept resident.
+            UnknownModel: there is no such model.
+            UnusableModel: it cannot be served.
+        """
         id = self.resolve(model).id
         await self._home[id].unload(id)
         return self._state_of(id)

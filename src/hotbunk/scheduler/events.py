@@ -140,10 +140,14 @@ class Restored(Event):
 
 @dataclass(frozen=True, slots=True)
 class Wanted(Event):
-    """Somebody wants the model loaded, or at another placement if it is loaded; ``why`` says who."""
+    """Somebody wants the model loaded, or at another placement if it is loaded; ``why`` says who.
+
+    A placement that ``holds`` comes before what the model is offered until it leaves.
+    """
 
     model: str
     placement: Placement | None = None
+    holds: bool = True
     why: str = "an administrator's order"
 
 

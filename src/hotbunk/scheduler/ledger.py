@@ -52,7 +52,7 @@ def _observed(snapshot: Snapshot, event: events.Event) -> Snapshot:
         return snapshot.at(now)
     match event:
         case events.Wanted(placement=Placement() as ordered) if not model.resident or snapshot.could(model, ordered):
-            model = _ordered(model, ordered)
+            model = _ordered(model, ordered) if event.holds else _offered(model)
     return snapshot.put(_changed(model, event, now), now=now)
 
 
@@ -78,6 +78,8 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
         case events.Suspended():
             return _suspended(model, event.sequence, event.made, now)
         case events.Loaded():
+            if model.offers and event.placement == model.placements[0]:  # it counts for what it really takes
+                model = _ordered(model, replace(event.placement, device=event.device))
             # whatever the bound on loading said: with no time left it would have come for nothing
             over = now + model.least
             ready = {"phase": Phase.READY, "placement": replace(event.placement, device=event.device), "yields": 0}
@@ -96,10 +98,8 @@ def _changed(model: Model, event: events.Event, now: float) -> Model:
 
 
 def _ordered(model: Model, placement: Placement) -> Model:
-    """With a placement that an administrator has ordered before all that it is offered, unless that is the first."""
+    """With a placement that an administrator has ordered before all that it is offered."""
     offers = model.offers or model.placements
-    if placement == offers[0]:
-        return _offered(model)
     return _placed(model, tuple(dict.fromkeys((placement, *offers))), offers)
 
 

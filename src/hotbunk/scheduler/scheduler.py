@@ -69,5 +69,6 @@ class Scheduler:
                 why = "an administrator's order"
                 return [*(actions.Suspend(model.id, why, s.id) for s in model.running), actions.Unload(model.id, why)]
             case events.Wanted() if model and event.placement and self.snapshot.could(model, event.placement):
-                return [actions.Resize(model.id, event.why, event.placement)]
+                moves = event.placement != model.placement
+                return [actions.Resize(model.id, event.why, event.placement)] if moves else []
         return []

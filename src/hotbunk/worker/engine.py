@@ -169,14 +169,17 @@ class Engine:
                     self._report(resumed)
 
     def _open(self, name: str, path: Path) -> None:
-        if name in self._runners:
-            raise HotbunkError(f"model {name} is open already")
         began = perf_counter()
-        with self._watch(f"open {name}"):
-            model = Model(path, self._device, self._threads, self._ordinary)
-        runner = self._runners[name] = Runner(name, model, self._arena, self._watch, self._report)
-        self._queue.append(runner)
-        self._store.add(name, model)
+        if name in self._runners:  # whoever asks again wants to know of it
+            model = self._runners[name].model
+            if model.path != path:
+                raise HotbunkError(f"model {name} is open already: {model.path}, not {path}")
+        else:
+            with self._watch(f"open {name}"):
+                model = Model(path, self._device, self._threads, self._ordinary)
+            runner = self._runners[name] = Runner(name, model, self._arena, self._watch, self._report)
+            self._queue.append(runner)
+            self._store.add(name, model)
         self._report(Opened(name, model.layers, model.trained, model.weights, perf_counter() - began))
 
     def _predict(self, runner: Runner, asked: Predict) -> Placement:

@@ -14,17 +14,17 @@ _FAILED = re.compile(rf"(?:CUDA|ROCm|MUSA) error: (?!{_MEMORY}).+")
 
 
 def environment(given: Mapping[str, str], graphs: bool = True) -> dict[str, str]:
-    """What a worker's environment is: ours, with what follows, unless the user has said otherwise.
+    """What a worker's environment is: ours, with what follows.
 
-    Large blocks get huge pages: a KV cache in host memory is zeroed before use, which takes several times as long in
-    pages of 4 KiB. Where libggml ends the process, why is its last word: it would trace its calls after that, for
-    seconds, with a debugger if there is one. Without ``graphs`` libggml gives a GPU its kernels one by one instead of
-    recording them as a CUDA graph, which takes up to a sixth longer.
+    Large blocks get huge pages, unless the user has said otherwise: a KV cache in host memory is zeroed before use,
+    which takes several times as long in pages of 4 KiB. Where libggml ends the process, why is its last word: it would
+    trace its calls after that, for seconds, with a debugger if there is one. Without ``graphs`` libggml gives a GPU its
+    kernels one by one instead of recording them as a CUDA graph, which takes up to a sixth longer.
     """
     made, setting, tunables = dict(given), "glibc.malloc.hugetlb", given.get("GLIBC_TUNABLES", "")
     if setting not in tunables:
         made["GLIBC_TUNABLES"] = ":".join(filter(None, (tunables, f"{setting}=1")))
-    made.setdefault("GGML_NO_BACKTRACE", "1")
+    made["GGML_NO_BACKTRACE"] = "1"
     if not graphs:
         made["GGML_CUDA_DISABLE_GRAPHS"] = "1"
     return made
