@@ -102,7 +102,7 @@ def test_refusals_and_failures_are_counted_with_their_reasons(fake: Fake, url: s
 
 
 def test_a_server_that_takes_no_tokens_gets_words(fake: Fake, url: str) -> None:
-    made = replayed(url, Request(0, "wordy", 6, 2), Request(0.2, "wordy", 8, 2))
+    made = replayed(url, Request(0, "wordy", 6, 2), Request(0, "wordy", 8, 2, after=0))
     assert made.run.outcomes.fate.tolist() == [Fate.DONE, Fate.DONE]
     assert made.words == "a prompt is a string"
     assert [type(asked["prompt"]) for asked in fake.asked] == [list, str, str]  # tried once

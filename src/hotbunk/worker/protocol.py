@@ -26,7 +26,10 @@ class Message(msgspec.Struct, frozen=True, tag=True):
 
 
 class Open(Message, frozen=True):
-    """Open the file as a shell (nothing on the device) and check that its layers can be moved. Answer: ``Opened``."""
+    """Open the file as a shell (nothing on the device) and check that its layers can be moved. Answer: ``Opened``.
+
+    One that is open already is told of again.
+    """
 
     model: str
     path: str
