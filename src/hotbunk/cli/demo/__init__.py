@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import signal
+import tempfile
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,18 +36,21 @@ def demo(
     with console.status("getting the models"):
         # Gemma is urgent, so that it keeps its turn until it has answered
         models = {SMOL: ModelConfig(path=smollm2()), GEMMA: ModelConfig(path=gemma3(), priority=1)}
-    config = Config(
-        port=(0 if once else 8080) if port is None else port,
-        # libllama's threads crawl when one of them has to wait for a core, and small models want few
-        threads=max(1, min(4, (os.cpu_count() or 1) - 1)),
-        budget=384 << 20,  # bytes; with this context SmolLM2 takes 198 MiB and Gemma 298 MiB
-        context=2048,
-        slots=2,
-        quantum=0.25,  # seconds; on a fast machine the long answer does not take longer
-        measure=False,  # nothing here takes long enough to be foretold
-        models=models,
-    )
-    asyncio.run(_run(config, console, once))
+    with tempfile.TemporaryDirectory(prefix="hotbunk-demo-") as folder:
+        config = Config(
+            port=(0 if once else 8080) if port is None else port,
+            # libllama's threads crawl when one of them has to wait for a core, and small models want few
+            threads=max(1, min(4, (os.cpu_count() or 1) - 1)),
+            budget=384 << 20,  # bytes; with this context SmolLM2 takes 198 MiB and Gemma 298 MiB
+            context=2048,
+            slots=2,
+            quantum=0.25,  # seconds; on a fast machine the long answer does not take longer
+            # nothing here takes long enough to be foretold; by what is known of this machine both might stand at once
+            measure=False,
+            store=Path(folder) / "costs.sqlite",
+            models=models,
+        )
+        asyncio.run(_run(config, console, once))
 
 
 async def _run(config: Config, console: Console, once: bool) -> None:
