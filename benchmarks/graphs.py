@@ -31,7 +31,7 @@ from hotbunk.llama.gguf import read
 from hotbunk.measure.probes import Probes
 from hotbunk.measure.wire import Died, prompt, worker
 from hotbunk.study.shapes import named
-from hotbunk.worker.life import environment
+from hotbunk.worker.life import NO_GRAPHS
 
 SHORT = 64
 """Tokens behind the steps that are timed: with prompts of one token nothing is evaluated between them."""
@@ -39,7 +39,6 @@ SPARE = 1.11
 """Tokens of context for each of those that a sequence has."""
 LEAST, MORE = 60, 8
 """Tokens of the shortest answer that llama-server is asked for, and by how many the next is longer."""
-DISABLED = "GGML_CUDA_DISABLE_GRAPHS"
 APART = 0.13
 """Seconds between requests: about what their prompts take."""
 
@@ -76,9 +75,9 @@ def _ours(report: Report, given: argparse.Namespace, file: Path, graphs: bool) -
                 passes += 1
     except Died as died:
         report.say(str(died))
-        report.row("hotbunk's worker", f"died in pass {passes + 1}", ok=None if graphs else False)
-        return
-    report.row("hotbunk's worker", f"outlived {passes} passes", ok=None if graphs else True)
+        _judge(report, "hotbunk's worker", graphs, False, f"died in pass {passes + 1}")
+    else:
+        _judge(report, "hotbunk's worker", graphs, True, f"outlived {passes} passes")
 
 
 def _theirs(report: Report, given: argparse.Namespace, file: Path, peer: Path, graphs: bool) -> None:
@@ -104,21 +103,25 @@ def _theirs(report: Report, given: argparse.Namespace, file: Path, peer: Path, g
                 rounds += 1
         except EngineError as error:
             report.say(str(error))
-            report.row("llama-server", f"died in round {rounds + 1}", ok=None if graphs else False)
-            return
-    report.row("llama-server", f"outlived {rounds} rounds", ok=None if graphs else True)
+            _judge(report, "llama-server", graphs, False, f"died in round {rounds + 1}")
+        else:
+            _judge(report, "llama-server", graphs, True, f"outlived {rounds} rounds")
+
+
+def _judge(report: Report, who: str, graphs: bool, lives: bool, how: str) -> None:
+    """Without CUDA graphs it has to live."""
+    report.row(who, how, ok=None if graphs else lives)
 
 
 @contextmanager
 def _surroundings(graphs: bool) -> Iterator[None]:
-    """What is started meanwhile has a worker's environment."""
-    before = dict(os.environ)
-    os.environ.update(environment(before, graphs))
+    """What is started meanwhile records CUDA graphs, or none."""
+    if not graphs:
+        os.environ[NO_GRAPHS] = "1"
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        os.environ.pop(NO_GRAPHS, None)
 
 
 def _arguments() -> argparse.Namespace:
@@ -134,8 +137,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="where to write the model")
     parser.add_argument("--out", type=Path, help="a file for what is found")
     arguments = parser.parse_args()
-    if DISABLED in os.environ:
-        parser.error(f"{DISABLED} is set, so there would be no CUDA graphs at all; unset it")
+    if NO_GRAPHS in os.environ:
+        parser.error(f"{NO_GRAPHS} is set, so there would be no CUDA graphs at all; unset it")
     return arguments
 
 

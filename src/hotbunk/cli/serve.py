@@ -30,7 +30,7 @@ def serve(
         str | None, typer.Option(help="Device: auto, cpu, CUDA0, rpc:HOST:PORT.", show_default="auto")
     ] = None,
     budget: Annotated[
-        str | None, typer.Option(help="Device memory to use, like 6GiB.", show_default="what is free")
+        str | None, typer.Option(help="Device memory to use, like 6GiB.", show_default="most of what is free")
     ] = None,
     threads: Annotated[
         int | None, typer.Option(help="CPU threads of each worker.", show_default="physical cores less one")

@@ -38,6 +38,11 @@ class Backend(Protocol):
         """Load the model of that id or alias with so many layers on the device (None: as many as fit).
 
         Answers with its state. One that cannot be served is tried again.
+
+        Raises:
+            BadRequest: there is no such residency, or no room for it.
+            UnknownModel: there is no such model.
+            UnusableModel: it cannot be served, or its load failed.
         """
 
     async def unload(self, model: str) -> dict[str, Any]:

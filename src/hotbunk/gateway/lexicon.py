@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from hotbunk.errors import BadRequest, EngineError, UnusableModel
 from hotbunk.gateway.templates import Template
+from hotbunk.llama import header
 from hotbunk.llama.vocab import Vocab
 from hotbunk.runtime.job import ModelInfo
 
@@ -75,8 +76,7 @@ class Lexicons:
 def _lexicon(info: ModelInfo) -> Lexicon:
     vocab = Vocab(Path(info.path))
     try:
-        for source in info.sources:  # once it is open: the worker has what was there at first
-            source.check()
+        header.check(info.sources)
     except EngineError as error:
         vocab.close()
         raise UnusableModel(str(error)) from error

@@ -2,7 +2,7 @@
 
 import ctypes as C
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +89,16 @@ class File:
             raise EngineError(f"{self.name} cannot be read any more: {error.strerror}") from error
         if _mark(status) != self.mark:
             raise EngineError(f"{self.name} is another file by now; restart hotbunk to serve it")
+
+
+def check(files: Iterable[File]) -> None:
+    """Look whether all of a model's files are still there; once they are open, what was opened is what was read.
+
+    Raises:
+        EngineError: another one has taken the place of one, or none.
+    """
+    for file in files:
+        file.check()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hotbunk.errors import EngineError
-from hotbunk.llama import tensor
+from hotbunk.llama import header, tensor
 from hotbunk.llama.copy import Copy
 from hotbunk.llama.device import Device
 from hotbunk.llama.gguf import Gguf
@@ -137,8 +137,7 @@ def _load(gguf: Gguf, parameters: api.llama_model_params) -> int:
 
 
 def _check(gguf: Gguf, handle: int) -> None:
-    for source in gguf.sources:  # once they are open: what was opened is then what ``gguf`` says
-        source.check()
+    header.check(gguf.sources)
     if api.llama_model_has_encoder(handle):  # which libllama aborts without
         raise EngineError(f"{gguf.path.name} has an encoder ({gguf.architecture}): only plain decoders are served")
 

@@ -84,7 +84,7 @@ class Died(EngineError):
     """The worker's process ended by itself.
 
     Attributes:
-        failed: whether because what its GPU was to do had failed; another had better do without CUDA graphs.
+        failed: whether it did because its GPU's work had failed; another had better do without CUDA graphs.
     """
 
     def __init__(self, status: int, failure: str = "") -> None:

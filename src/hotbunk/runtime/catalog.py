@@ -85,15 +85,6 @@ class Entry:
         self.problem, self.short, self.rungs = None, None, ()
         self.unopened = self.failures = 0
 
-    def check(self) -> None:
-        """Look whether its files are those that were read.
-
-        Raises:
-            EngineError: others have taken their place, or none.
-        """
-        for source in self.sources:
-            source.check()
-
     def priced(self, placement: Placement, costs: Costs | None) -> None:
         """The worker has foretold what ``placement`` takes: that is where the model shall go."""
         self.best = self.placement = self.weighed(placement)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from hotbunk.config import Config, DeviceConfig
 from hotbunk.errors import EngineError, Overloaded, UnusableModel
+from hotbunk.llama import header
 from hotbunk.models import Served
 from hotbunk.runtime import view
 from hotbunk.runtime.catalog import Entry
@@ -146,7 +147,7 @@ class Driver:
                 return  # somebody else has seen to it
             try:
                 if entry.best:  # it has been served: its vocabulary is that of the first file
-                    entry.check()
+                    header.check(entry.sources)
             except EngineError as error:
                 raise UnusableModel(str(error)) from error
             budget = headroom.configured if headroom else self._view().budget
@@ -362,7 +363,7 @@ class Driver:
             return f"a new worker could not open it: {error}; to try again, load it by hand"
         entry.unopened = 0
         try:
-            entry.check()  # once it is open: what was opened is then what has been served
+            header.check(entry.sources)
         except EngineError as error:
             return str(error)
         return ""

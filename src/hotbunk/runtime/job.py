@@ -69,4 +69,4 @@ class ModelInfo:
     sampling: dict[str, float] = field(default_factory=dict)
     """Sampling defaults from the configuration, by field of ``Sampling``."""
     sources: tuple[File, ...] = ()
-    """Its files as they were when they were first read."""
+    """Its files as they were when they were read."""

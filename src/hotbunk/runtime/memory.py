@@ -219,7 +219,7 @@ class Memory:
                 continue
             if model.bytes > offer.device.total and form(model.placement) != form(offer):
                 why = "another model has no room beside it"
-                self._tell(events.Wanted(monotonic(), model.id, offer, False, why))
+                self._tell(events.Wanted(monotonic(), model.id, offer, holds=False, why=why))
 
     def _regrow(self) -> None:
         """Give cramped models that nobody uses the place they are offered by now."""
@@ -234,7 +234,7 @@ class Memory:
                 continue  # it takes less than was thought
             if model.bytes < offer.device.total <= snapshot.free + model.bytes:
                 why = "there is more device memory again"
-                self._tell(events.Wanted(monotonic(), model.id, offer, False, why))
+                self._tell(events.Wanted(monotonic(), model.id, offer, holds=False, why=why))
 
     @property
     def _foreign(self) -> int:

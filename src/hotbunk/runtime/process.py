@@ -35,7 +35,7 @@ class WorkerLost(HotbunkError):
 
 
 class DeviceFailed(WorkerLost):
-    """It ended because what its GPU was to do had failed."""
+    """It ended because its GPU's work had failed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from hotbunk.costs.model import Costs
 from hotbunk.errors import ConfigError, EngineError, UnusableModel
+from hotbunk.llama import header
 from hotbunk.llama.gguf import Gguf, read
 from hotbunk.models import Served
 from hotbunk.runtime.catalog import Entry
@@ -49,7 +50,7 @@ async def consider(entry: Entry, room: int, budget: int, ask: Ask, meet: Meet) -
         await ask(Open(served.id, str(facts.path)))
         answer = await ask(Predict(served.id, entry.context, served.slots, served.layers, room))
         assert isinstance(answer, Predicted)
-        entry.check()  # once it is open: what was opened is then what was read
+        header.check(facts.sources)
         if answer.placement.device.total > room:
             return _too_large(answer, room, budget)
         entry.priced(answer.placement, meet(served, facts))

@@ -19,7 +19,7 @@ def device(
 ) -> dict[str, Any]:
     """The device and its worker; ``free`` and ``foreign`` are None where the driver does not tell.
 
-    ``graphs``: whether the worker may record CUDA graphs.
+    ``graphs``: whether the worker may record CUDA graphs, if the environment has not forbidden it anyway.
     """
     hello, beat = worker.hello or _UNKNOWN, worker.beat or _SILENT
     return {

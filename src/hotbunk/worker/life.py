@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-__all__ = ["environment", "failure"]
+__all__ = ["NO_GRAPHS", "environment", "failure"]
+
+NO_GRAPHS = "GGML_CUDA_DISABLE_GRAPHS"
+"""The variable that has libggml record no CUDA graphs, whatever its value."""
 
 # as libggml says it, by the name of the GPU's platform; what has run out of memory has not failed, and cuBLAS, which
 # takes some when it begins, says then that it has not
@@ -26,7 +29,7 @@ def environment(given: Mapping[str, str], graphs: bool = True) -> dict[str, str]
         made["GLIBC_TUNABLES"] = ":".join(filter(None, (tunables, f"{setting}=1")))
     made["GGML_NO_BACKTRACE"] = "1"
     if not graphs:
-        made["GGML_CUDA_DISABLE_GRAPHS"] = "1"
+        made[NO_GRAPHS] = "1"
     return made
 
 
